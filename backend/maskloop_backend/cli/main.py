@@ -1,0 +1,79 @@
+"""The `maskloop` command: a group that imports a command's module only when that command is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+from maskloop_converters import __version__
+from maskloop_converters.errors import MaskloopError
+
+# command name -> (module, the first line of its help, so that `maskloop --help` imports none of them)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("maskloop_backend.cli.demo", "See the whole loop on drawn street scenes, in a real Label Studio."),
+    "serve": ("maskloop_backend.cli.serve", "Serve a model's predictions to Label Studio."),
+    "connect": ("maskloop_backend.cli.connect", "Register the backend in a Label Studio project, the right way."),
+    "doctor": ("maskloop_backend.cli.doctor", "Find what is wrong between Label Studio and the backend; say the fix."),
+    "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
+    "models": ("maskloop_backend.cli.models", "List and show the model versions, choose the one that is served."),
+    "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
+    "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are named in COMMANDS and imported on use.
+
+    `maskloop --help` must not import TensorFlow, which costs ten seconds and 500 MB.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which COMMANDS lists them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; a missing package is named with the extra that brings it."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = COMMANDS[cmd_name][0]
+        try:
+            command: click.Command = importlib.import_module(module).command
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] in {"maskloop_backend", "maskloop_converters"}:
+                raise
+            raise click.ClickException(
+                f"`maskloop {cmd_name}` needs the package {error.name!r}: pip install 'maskloop[backend]'"
+            ) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from COMMANDS, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error that maskloop raised on purpose is one line on stderr and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except MaskloopError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="maskloop")
+def cli() -> None:
+    """Close the loop between a segmentation model and Label Studio.
+
+    \b
+    maskloop demo                        see it all on drawn scenes
+    maskloop train DATASET               train an FCN-32s
+    maskloop serve                       serve it to Label Studio
+    maskloop connect --project TITLE     pre-fill a project's masks
+    maskloop convert SRC DST             move masks between formats
+    """
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

@@ -1,0 +1,1 @@
+"""Drawn street scenes and the command that shows the whole loop on them."""

@@ -1,0 +1,1 @@
+"""Images in, label maps and confidences out."""

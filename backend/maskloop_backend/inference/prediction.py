@@ -1,0 +1,48 @@
+"""What a model says of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from maskloop_converters.samples import LabelSet
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """The label map of one image and how sure the model is of each pixel.
+
+    Attributes:
+        label_map: uint8 (H, W), the channel with the highest probability: index into ``labels.classes``.
+        confidence: uint8 (H, W), that highest softmax probability times 255, rounded.
+        score: float in 0..1, never NaN, the image's score as Label Studio shows it and sorts by.
+    """
+
+    label_map: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    score: float
+
+
+class Segmenter(Protocol):
+    """A model version that is ready to predict. Thread-safe: the server calls it from several threads."""
+
+    @property
+    def version(self) -> str:
+        """The model version's name ('fcn32s-vgg16-20261122-1a2b3c4d')."""
+        ...
+
+    @property
+    def labels(self) -> LabelSet:
+        """What the channels mean: channel k is ``labels.classes[k]``."""
+        ...
+
+    def predict(self, images: Sequence[NDArray[Any]]) -> list[Prediction]:
+        """Return one prediction an image.
+
+        Args:
+            images: uint8 (H, W, 3) RGB arrays, sizes may differ.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The HTTP backend that Label Studio talks to."""

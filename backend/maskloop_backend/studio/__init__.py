@@ -1,0 +1,1 @@
+"""Everything that knows Label Studio: label configs, task images, predictions, the REST client, connect, doctor."""

@@ -1,0 +1,1 @@
+"""Datasets, augmentation, the training loop and its metrics."""

@@ -1,0 +1,1 @@
+"""The commands `convert` and `inspect`; click only, no logic."""

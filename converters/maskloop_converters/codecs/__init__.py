@@ -1,0 +1,1 @@
+"""Bytes <-> runs and arrays; nothing here opens a file."""

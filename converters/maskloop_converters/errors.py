@@ -1,0 +1,42 @@
+"""The exceptions of maskloop.
+
+    MaskloopError
+    ├── DataError (ValueError)          what was read is not what its format promises
+    │   ├── CodecError                  a byte stream: truncated, garbage, sizes that disagree
+    │   ├── FormatError                 a file or record of a dataset
+    │   └── LabelError                  a label that is unknown, ambiguous or missing
+    ├── TargetError (ValueError)        the target format cannot hold what it was given, and --strict refuses
+    └── OutputExistsError (OSError)     the output is there already and may not be overwritten
+
+A message says what, where (file, record, region), what was expected, what was received and the fix.
+"""
+
+from __future__ import annotations
+
+
+class MaskloopError(Exception):
+    """Base of every error that maskloop raises on purpose; commands print it as one line and exit with 1."""
+
+
+class DataError(MaskloopError, ValueError):
+    """What was read is not what its format promises."""
+
+
+class CodecError(DataError):
+    """A byte stream that cannot be decoded: truncated, garbage, or of another size than stated."""
+
+
+class FormatError(DataError):
+    """A file or record of a dataset that cannot be read; the message names both."""
+
+
+class LabelError(DataError):
+    """A label that is unknown, ambiguous or missing; the message names it and what exists."""
+
+
+class TargetError(MaskloopError, ValueError):
+    """The target format cannot hold what it was given."""
+
+
+class OutputExistsError(MaskloopError, OSError):
+    """The output exists already; nothing was touched. ``--overwrite`` allows it."""

@@ -1,0 +1,1 @@
+"""Files <-> a stream of samples, one module a format."""

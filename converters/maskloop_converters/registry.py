@@ -1,0 +1,22 @@
+"""The formats, by name; a module is imported only when its format is used."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from .errors import FormatError
+
+FORMATS: dict[str, str] = {
+    "png": "maskloop_converters.formats.png",
+    "coco": "maskloop_converters.formats.coco",
+    "tfrecord": "maskloop_converters.formats.tfrecord",
+    "labelstudio": "maskloop_converters.formats.labelstudio",
+}
+
+
+def load_format(name: str) -> ModuleType:
+    """Return the module of a format; FormatError lists the names that exist."""
+    if name not in FORMATS:
+        raise FormatError(f"there is no format {name!r}; there are: {', '.join(FORMATS)}")
+    return importlib.import_module(FORMATS[name])
