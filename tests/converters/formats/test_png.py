@@ -234,7 +234,7 @@ def test_ids_above_255_take_16_bits_and_above_65535_are_refused(tmp_path: Path) 
 
 
 def overlapping() -> Sample:
-    edge = SoftEdge(np.array([1, 2]), np.array([200, 9], np.uint8))
+    edge = SoftEdge(np.array([2, 3]), np.array([130, 9], np.uint8))
     one = sample([[1, 1, 0, 0]], [[0, 1, 1, 0]], [[0, 0, 0, 1]], labels=(1, 7, 7))
     soft = Region(7, "r2", edge=edge)
     return Sample("a", one.image, one.masks, (one.regions[0], soft, one.regions[2]))
@@ -269,7 +269,7 @@ def test_binary_masks_keep_overlaps_and_soft_edges(tmp_path: Path, masks: png.Ma
     assert soft.masks == before.masks
     edge = soft.regions[1].edge
     assert edge is not None
-    assert (edge.positions.tolist(), edge.alpha.tolist()) == ([1, 2], [200, 9])
+    assert (edge.positions.tolist(), edge.alpha.tolist()) == ([2, 3], [130, 9])
     assert [region.id for region in soft.regions] == ["", "r2", ""]
 
 
@@ -350,10 +350,16 @@ def test_bad_samples_of_plain_folders(tmp_path: Path, damage: Any, message: str)
     ("damage", "message"),
     [
         (lambda root: break_index(root, 2, id="a"), "sample id 'a' stands twice"),
-        (lambda root: break_index(root, 2, size=[1, 1]), r"line 3, sample b: .*b\.jpg is 3 x 2 .*, its masks are 1 x 1"),
+        (
+            lambda root: break_index(root, 2, size=[1, 1]),
+            r"sample b: .*b\.jpg is 3 x 2 .*, its masks are 1 x 1",
+        ),
         (lambda root: break_index(root, 2, size=[2]), r"line 3: size must be \[height, width\]"),
         (lambda root: break_index(root, 2, mask="../../etc/passwd"), "does not stay inside the dataset"),
-        (lambda root: break_index(root, 2, image={"name": "b", "file": "images/b"}), "line 3, sample b: there is no image"),
+        (
+            lambda root: break_index(root, 2, image={"name": "b", "file": "images/b"}),
+            "line 3, sample b: there is no image",
+        ),
         (
             lambda root: break_index(root, 2, regions=[{"label": 0, "score": "high"}]),
             r"sample b, region 0: score must be a number, received 'high'",
