@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError, StudioError, public_url
 from .tokens import TokenAuth
@@ -93,7 +93,9 @@ class ImageFetcher:
         if not isinstance(address, str) or not address:
             raise ImageError(f"{where}: its data has no image address under the key {key!r} of the label config")
         where = f"{where}, {public_url(address)}"
-        encoded = self._data_uri(address, where) if address.startswith("data:") else self._download(task, address, where)
+        encoded = (
+            self._data_uri(address, where) if address.startswith("data:") else self._download(task, address, where)
+        )
         return TaskImage(decode(encoded, where, max_pixels=self.max_pixels), hashlib.sha256(encoded).hexdigest())
 
     def resolve(self, task: dict[str, Any], address: str, where: str = "") -> str:
@@ -110,7 +112,9 @@ class ImageFetcher:
                 f"{where}: expected an address that starts with http(s)://, /data/, data: or a cloud storage's scheme"
             )
         if self.studio_url is None:
-            raise ImageError(f"{where}: where Label Studio answers is not known; set --studio-url or MASKLOOP_STUDIO_URL")
+            raise ImageError(
+                f"{where}: where Label Studio answers is not known; set --studio-url or MASKLOOP_STUDIO_URL"
+            )
         if scheme:
             coded = base64.urlsafe_b64encode(address.encode()).decode()
             return f"{self.studio_url}/tasks/{task.get('id')}/presign/?fileuri={coded}"
@@ -200,7 +204,7 @@ def decode(encoded: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> NDArr
             return np.asarray(upright.convert("RGB"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{where}: more pixels than the limit of {max_pixels / 1e6:.0f} megapixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{where}: {len(encoded)} bytes that are not an image") from error
     except ImageError:
         raise

@@ -126,7 +126,9 @@ def parse(xml: str) -> LabelConfig:
     first = controls[0].to_name
     value = images[first]
     if not value.startswith("$") or len(value) < 2:
-        raise LabelError(f"Label config's Image {_ascii(first)} has value {_ascii(value)!r}; expected $KEY, a key of the task data")
+        raise LabelError(
+            f"Label config's Image {_ascii(first)} has value {_ascii(value)!r}; expected $KEY, a key of the task data"
+        )
     return LabelConfig(tuple(control for control in controls if control.to_name == first), value[1:])
 
 

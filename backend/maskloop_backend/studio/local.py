@@ -100,7 +100,9 @@ class LocalStudio:
         """
         if self._venv_is_given:
             if not (self._venv / "bin/label-studio").exists():
-                raise LocalStudioError(f"MASKLOOP_STUDIO_VENV={self._venv} has no bin/label-studio; unset it to install one")
+                raise LocalStudioError(
+                    f"MASKLOOP_STUDIO_VENV={self._venv} has no bin/label-studio; unset it to install one"
+                )
             return
         # written last: without it, the install was cut short
         marker = self._venv / f".label-studio-{STUDIO_VERSION}"
