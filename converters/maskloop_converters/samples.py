@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import LabelError
 from .masks import RunList
+from .report import Tally
 
 Color = tuple[int, int, int]
 Origin = Literal["manual", "prediction", "prediction-changed"]
@@ -40,8 +41,8 @@ class LabelSet:
 
     Attributes:
         labels: the classes; ids and names are unique.
-        ignore_id: the id of pixels that nobody judges (void, unlabelled), None if the dataset has none. It may or may not
-            be listed in ``labels``; :attr:`classes` leaves it out.
+        ignore_id: the id of pixels that nobody judges (void, unlabelled), None if the dataset has none. It may or may
+            not be listed in ``labels``; :attr:`classes` leaves it out.
         background_id: the id of pixels that belong to no object (0 in VOC), None if every pixel is some class.
     """
 
@@ -70,7 +71,7 @@ class LabelSet:
 
     @property
     def fill_id(self) -> int:
-        """The id of pixels that no region covers: the background's, else the ignored one, else 255 (the field's default)."""
+        """The id of pixels that no region covers: the background's, else the ignored one, else 255 (the default)."""
         if self.background_id is not None:
             return self.background_id
         return 255 if self.ignore_id is None else self.ignore_id
@@ -213,6 +214,7 @@ class Dataset:
         count: the number of samples where it is known without reading them, else None.
         split: name of the part this is ('train', 'val'), None where there is one part.
         attributes: what else the source says of the whole dataset (COCO's info and licences), JSON values by name.
+        skipped: what the latest iteration skipped (``on_error="skip"``), by kind with examples; complete at its end.
     """
 
     labels: LabelSet
@@ -221,6 +223,7 @@ class Dataset:
     count: int | None = None
     split: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    skipped: Tally = field(default_factory=Tally, compare=False)
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield the samples."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from maskloop_converters.samples import LabelSet
 from numpy.typing import NDArray
+
+from maskloop_converters.samples import LabelSet
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,1 +1,5 @@
 """Model versions on disk."""
+
+from .store import Registry, RegistryError
+
+__all__ = ["Registry", "RegistryError"]

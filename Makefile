@@ -1,0 +1,53 @@
+# make demo   see the whole loop on an embedded sample, in a real Label Studio (Ctrl-C stops it)
+# make test   install what the tests need, run them all
+# make dev    a virtual environment in .venv with everything for development
+# make check  ruff, formatting, mypy
+# make bench  side-by-side measurements against peers
+# make fuzz   mutated streams and files through every decoder
+
+PYTHON ?= python3
+BIN := .venv/bin
+export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
+DEMO ?=
+FUZZ_RUNS ?= 100000
+
+.PHONY: demo dev test check format bench fuzz clean
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/.backend: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[backend]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ .venv/.backend
+
+demo: .venv/.backend
+	$(BIN)/maskloop demo $(DEMO)
+
+dev: .venv/.dev
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: .venv/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks
+
+fuzz: .venv/.dev
+	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
+
+clean:
+	rm -rf .venv .maskloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

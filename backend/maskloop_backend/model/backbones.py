@@ -1,0 +1,73 @@
+"""The convolutional part: five blocks of 'same' convolutions, each halving the size, and the head: fc6 and fc7."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras import layers
+
+from .config import Backbone
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sizes of a backbone.
+
+    Attributes:
+        blocks: (number of convolutions, filters) of each of the five blocks.
+        normalise: batch normalisation between every convolution and its ReLU.
+        head_kernel: side of fc6's kernel, in cells of 32 pixels.
+        head_width: filters of fc6 and fc7.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    normalise: bool
+    head_kernel: int
+    head_width: int
+
+
+PLANS: dict[Backbone, Plan] = {
+    # Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015, column D; head as in voc-fcn32s
+    "vgg16": Plan(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), normalise=False, head_kernel=7, head_width=4096),
+    # column A's depths with narrow layers: 0.4 GFLOP for a 192x256 image, a hundredth of VGG16's
+    "small": Plan(((1, 16), (1, 32), (2, 64), (2, 96), (2, 128)), normalise=True, head_kernel=3, head_width=192),
+}
+
+
+def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: bool, dtype: Any) -> Any:
+    """Return ReLU(convolution) with 'same' padding, normalised in between where asked."""
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        padding="same",
+        use_bias=not normalise,
+        # He initialisation suits ReLU networks without pretrained weights
+        kernel_initializer="he_normal",
+        dtype=dtype,
+        name=name,
+    )(x)
+    if normalise:
+        # short trainings see few batches: a momentum of 0.99 would leave the statistics behind the weights
+        x = layers.BatchNormalization(momentum=0.9, dtype=dtype, name=f"{name}_norm")(x)
+    return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
+
+
+def features(x: Any, backbone: Backbone, *, dtype: Any = None) -> Any:
+    """Return the last pooling: (B, H, W, 3) with sides that are multiples of 32 -> (B, H / 32, W / 32, C)."""
+    plan = PLANS[backbone]
+    for block, (depth, filters) in enumerate(plan.blocks, 1):
+        for index in range(1, depth + 1):
+            name = f"block{block}_conv{index}"
+            x = _convolution(x, filters, 3, name, normalise=plan.normalise, dtype=dtype)
+        x = layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
+    return x
+
+
+def head(x: Any, backbone: Backbone, *, dropout: float, dtype: Any = None) -> Any:
+    """Return fc7's output: (B, h, w, C) -> (B, h, w, head width)."""
+    plan = PLANS[backbone]
+    for name, kernel in (("fc6", plan.head_kernel), ("fc7", 1)):
+        x = _convolution(x, plan.head_width, kernel, name, normalise=plan.normalise, dtype=dtype)
+        x = layers.Dropout(dropout, dtype=dtype, name=f"{name}_dropout")(x)
+    return x

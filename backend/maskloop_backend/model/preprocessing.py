@@ -1,0 +1,116 @@
+"""The two ends of the network: colours and padding on the way in, the crop on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from .config import STRIDE
+
+
+def missing(size: Any) -> Any:
+    """Return how many pixels ``size`` lacks to the next multiple of 32."""
+    return (-size) % STRIDE
+
+
+def mirror_indices(size: Any, xp: Any = np) -> Any:
+    """Return the source index of every row (or column) of a side that is padded to a multiple of 32.
+
+    Half of the padding (rounded down) stands before the side and half behind it; it mirrors the image about its edge
+    pixels, as often as it takes where the image is smaller than its padding.
+
+    Args:
+        size: pixels of the side, >= 1; a scalar tensor where it is known only when the graph runs.
+        xp: numpy, or keras.ops for a tensor.
+
+    Returns:
+        integers (padded size,), values 0..size-1.
+    """
+    position = xp.arange(size + missing(size)) - missing(size) // 2
+    period = xp.maximum(2 * size - 2, 1)
+    folded = position % period
+    return xp.minimum(folded, period - folded)
+
+
+@keras.saving.register_keras_serializable("maskloop")
+class Preprocess(keras.layers.Layer):  # type: ignore[misc]
+    """(B, H, W, 3) RGB 0..255 -> the backbone's input: channels reordered, means subtracted, scaled.
+
+    It always computes in float32: grey levels minus a mean like 103.939 do not fit bfloat16's 8 bits.
+
+    Args:
+        channels: 'RGB' or 'BGR'.
+        mean: three values in that order, grey levels.
+        scale: factor after the subtraction.
+        **kwargs: as of keras.layers.Layer.
+    """
+
+    def __init__(self, channels: str, mean: Sequence[float], scale: float, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.channels = channels
+        self.mean = tuple(mean)
+        self.scale = scale
+
+    def call(self, images: Any) -> Any:
+        """Return the network's input, float32 of the same shape."""
+        images = ops.cast(images, "float32")
+        ordered = images[..., ::-1] if self.channels == "BGR" else images
+        return (ordered - np.asarray(self.mean, np.float32)) * np.float32(self.scale)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the same layer."""
+        return {**super().get_config(), "channels": self.channels, "mean": list(self.mean), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("maskloop")
+class MirrorPad(keras.layers.Layer):  # type: ignore[misc]
+    """(B, H, W, C) -> (B, H', W', C), H' and W' the next multiples of 32; the padding mirrors the image.
+
+    Five 2x2 poolings of 'same' convolutions are exactly aligned when both sides are multiples of 32, so the network
+    pads here and :class:`CropLike` takes the padding off its logits. A mirrored border continues the image's texture: a
+    grey one is an edge that no training crop ever showed.
+    """
+
+    def call(self, images: Any) -> Any:
+        """Return the padded images."""
+        for axis in (1, 2):
+            size = images.shape[axis]
+            if size is None:
+                indices = mirror_indices(ops.shape(images)[axis], ops)
+            elif missing(size):
+                indices = mirror_indices(size)
+            else:
+                continue
+            images = ops.take(images, indices, axis=axis)
+        return images
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape with both sides raised to multiples of 32."""
+        batch, height, width, channels = input_shape
+        up = [None if side is None else side + missing(side) for side in (height, width)]
+        return (batch, *up, channels)
+
+
+@keras.saving.register_keras_serializable("maskloop")
+class CropLike(keras.layers.Layer):  # type: ignore[misc]
+    """(B, H', W', K) logits of a padded image, and the image -> (B, H, W, K), the image's own pixels."""
+
+    def call(self, logits: Any, image: Any) -> Any:
+        """Return the logits without the padding that :class:`MirrorPad` put round the image."""
+        height, width = ops.shape(image)[1:3]
+        top, left = missing(height) // 2, missing(width) // 2
+        return logits[:, top : top + height, left : left + width, :]
+
+    def compute_output_shape(
+        self, logits_shape: tuple[int | None, ...], image_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Return the image's size with the logits' channels."""
+        return (*image_shape[:3], logits_shape[3])

@@ -1,0 +1,194 @@
+"""The record of a model version: `bundle.json`, which needs no Keras to read, check and list."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maskloop_converters.errors import DataError, MaskloopError
+from maskloop_converters.samples import Label, LabelSet
+
+from .config import Architecture, Preprocessing
+
+RECORD_FILE = "bundle.json"
+WEIGHTS_FILE = "model.weights.h5"
+# Raised when a reader of older records could misread newer ones.
+RECORD_FORMAT = 1
+
+VERSION_PATTERN = re.compile(r"fcn32s-(vgg16|small)-\d{8}-[0-9a-f]{8}")
+
+
+class BundleError(DataError):
+    """A model version that is damaged, half-written, changed after it was saved, or from a newer maskloop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What is known of one immutable model version.
+
+    Attributes:
+        version: its name, 'fcn32s-vgg16-20261122-1a2b3c4d'; '' until the bundle is saved.
+        sha256: of the weights file, 64 hex digits; '' until the bundle is saved.
+        architecture: how the network is built.
+        preprocessing: how it wants its images; the network applies it.
+        labels: channel k is ``labels.classes[k]``.
+        max_side: images with a longer side than this, in pixels, are shrunk before prediction; None predicts at full
+            size. It is the size that the training saw.
+        metrics: what was measured and on what ({'holdout_miou': 0.81}), JSON values by name.
+        settings: how it was trained, JSON values by name.
+        parent: version it was fine-tuned from, None if none.
+        created: UTC, ISO 8601 with seconds ('2026-11-22T10:15:00Z').
+        code_version: of maskloop.
+        data_fingerprint: names the training data's content, None where unknown.
+    """
+
+    architecture: Architecture
+    preprocessing: Preprocessing
+    labels: LabelSet
+    created: str
+    code_version: str
+    version: str = ""
+    sha256: str = ""
+    max_side: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    data_fingerprint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values, with a checksum over them."""
+        values: dict[str, Any] = {
+            "format": RECORD_FORMAT,
+            "version": self.version,
+            "sha256": self.sha256,
+            "architecture": self.architecture.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "labels": _labels_to_json(self.labels),
+            "max_side": self.max_side,
+            "metrics": dict(self.metrics),
+            "settings": dict(self.settings),
+            "parent": self.parent,
+            "created": self.created,
+            "code_version": self.code_version,
+            "data_fingerprint": self.data_fingerprint,
+        }
+        return {**values, "record_sha256": _digest(values)}
+
+    @classmethod
+    def from_json(cls, values: Any, *, where: str) -> ModelRecord:
+        """Return the record of what :meth:`to_json` gave.
+
+        Args:
+            values: parsed JSON.
+            where: what to call it in an error, a path or a version.
+
+        Raises:
+            BundleError: keys are missing or malformed, or the checksum disagrees: somebody edited it.
+        """
+        if not isinstance(values, dict):
+            raise BundleError(f"{where}: expected a JSON object, got {type(values).__name__}")
+        if values.get("format") != RECORD_FORMAT:
+            raise BundleError(
+                f"{where}: record format {values.get('format')!r}, this maskloop reads {RECORD_FORMAT}; "
+                "a newer maskloop may have written it"
+            )
+        body = {key: value for key, value in values.items() if key != "record_sha256"}
+        if values.get("record_sha256") != _digest(body):
+            raise BundleError(
+                f"{where}: the record was changed after it was saved (its checksum disagrees). "
+                "Model versions are immutable: save a new one instead"
+            )
+        try:
+            return cls(
+                version=body["version"],
+                sha256=body["sha256"],
+                architecture=Architecture.from_json(body["architecture"]),
+                preprocessing=Preprocessing.from_json(body["preprocessing"]),
+                labels=_labels_from_json(body["labels"]),
+                max_side=body["max_side"],
+                metrics=body["metrics"],
+                settings=body["settings"],
+                parent=body["parent"],
+                created=body["created"],
+                code_version=body["code_version"],
+                data_fingerprint=body["data_fingerprint"],
+            )
+        except (KeyError, TypeError, MaskloopError) as error:
+            raise BundleError(f"{where}: malformed record: {error}") from error
+
+
+def read_record(directory: Path) -> ModelRecord:
+    """Return the record of a saved bundle without reading its weights.
+
+    Raises:
+        BundleError: there is none, or it is damaged; the message names the directory.
+    """
+    path = directory / RECORD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{directory} holds no model version: there is no {RECORD_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: not readable as JSON: {error}") from error
+    return ModelRecord.from_json(values, where=str(path))
+
+
+def verify(directory: Path) -> ModelRecord:
+    """Return the record of a saved bundle after checking that the weights are those that were saved.
+
+    Raises:
+        BundleError: the record or the weights are damaged, half-written or changed; the message names the file.
+    """
+    record = read_record(directory)
+    path = directory / WEIGHTS_FILE
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path}: the weights of {record.version} cannot be read: {error}") from error
+    if found != record.sha256:
+        raise BundleError(
+            f"{path}: the weights are not those that were saved as {record.version} (SHA-256 {found[:16]}..., expected "
+            f"{record.sha256[:16]}...): the file is damaged or was replaced"
+        )
+    return record
+
+
+def version_name(backbone: str, created: str, sha256: str) -> str:
+    """Return a version's name: architecture, backbone, UTC date, first 8 hex digits of the weights' SHA-256."""
+    return f"fcn32s-{backbone}-{created[:10].replace('-', '')}-{sha256[:8]}"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of JSON values, whatever the order of their keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _labels_to_json(labels: LabelSet) -> dict[str, Any]:
+    return {
+        "labels": [
+            {"id": x.id, "name": x.name, "color": None if x.color is None else list(x.color), "thing": x.thing}
+            for x in labels.labels
+        ],
+        "ignore_id": labels.ignore_id,
+        "background_id": labels.background_id,
+    }
+
+
+def _labels_from_json(values: Mapping[str, Any]) -> LabelSet:
+    labels = tuple(
+        Label(x["id"], x["name"], None if x["color"] is None else tuple(x["color"]), x["thing"])
+        for x in values["labels"]
+    )
+    return LabelSet(labels, ignore_id=values["ignore_id"], background_id=values["background_id"])

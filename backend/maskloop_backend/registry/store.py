@@ -1,0 +1,167 @@
+"""The model versions of one home directory: `<home>/models/<version>/` and `<home>/serving.json`.
+
+Whatever interrupts it (kill -9, a full disk, two processes at once), a version is there complete or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from maskloop_converters.errors import DataError
+
+from ..model import record as records
+from ..model.durable import ASIDE, replace_text
+from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
+
+if TYPE_CHECKING:
+    from ..model.bundle import Bundle
+
+
+class RegistryError(DataError):
+    """A version that the registry does not hold, or a damaged serving.json."""
+
+
+class Registry:
+    """The model versions on disk.
+
+    Args:
+        home: the directory where maskloop keeps everything; made when something is first written.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.models = home / "models"
+        self._serving = home / "serving.json"
+
+    def add(self, bundle: Bundle) -> str:
+        """Save a bundle as a new version and return its name.
+
+        The same weights added twice on one day are one version: the first record stays.
+
+        Raises:
+            BundleError: a version of that name exists and holds something else.
+            OSError: no space, no permission; nothing is left behind.
+        """
+        with self._writing():
+            aside = self.models / f"{ASIDE}{uuid4().hex}"
+            try:
+                saved = bundle.save(aside)
+                target = self.models / saved.version
+                if not target.exists():
+                    aside.rename(target)
+                elif records.verify(target).sha256 != saved.record.sha256:
+                    raise BundleError(f"{target} exists already and holds other weights; nothing was written")
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return saved.version
+
+    def load(self, version: str, *, dtype: Any = None) -> Bundle:
+        """Return a version, its weights checked; needs Keras.
+
+        Args:
+            version: its name.
+            dtype: Keras dtype policy of the network, see :func:`maskloop_backend.model.fcn32s.build_fcn32s`.
+
+        Raises:
+            RegistryError: there is no such version; the message lists those that exist.
+            BundleError: it is damaged.
+        """
+        from ..model.bundle import Bundle
+
+        return Bundle.load(self._directory(version), dtype=dtype)
+
+    def versions(self) -> list[str]:
+        """Return the names of all versions, oldest first; a damaged one is listed too, so that it can be seen."""
+        if not self.models.is_dir():
+            return []
+        found = [path for path in self.models.iterdir() if VERSION_PATTERN.fullmatch(path.name)]
+        return [path.name for path in sorted(found, key=lambda path: (self._created(path), path.name))]
+
+    def record(self, version: str) -> ModelRecord:
+        """Return a version's record without reading its weights.
+
+        Raises:
+            RegistryError: there is no such version.
+            BundleError: the record is damaged, or is another version's.
+        """
+        return _own_name(records.read_record(self._directory(version)), version)
+
+    def verify(self, version: str) -> ModelRecord:
+        """Return a version's record after checking that its weights are those that were saved.
+
+        Raises:
+            RegistryError: there is no such version.
+            BundleError: it is damaged, half-written or changed; the message names the file.
+        """
+        return _own_name(records.verify(self._directory(version)), version)
+
+    def serving(self) -> str | None:
+        """Return the name of the version that is served, None before the first is chosen.
+
+        Raises:
+            RegistryError: serving.json is damaged.
+        """
+        try:
+            values = json.loads(self._serving.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RegistryError(
+                f"{self._serving}: not readable as JSON: {error}; `maskloop models serve VERSION` writes it anew"
+            ) from error
+        version = values.get("version") if isinstance(values, dict) else None
+        if not isinstance(version, str):
+            raise RegistryError(
+                f'{self._serving}: expected {{"version": NAME}}, got {values!r}; '
+                "`maskloop models serve VERSION` writes it anew"
+            )
+        return version
+
+    def set_serving(self, version: str) -> None:
+        """Make a version the one that is served, after checking it.
+
+        Raises:
+            RegistryError: there is no such version.
+            BundleError: it is damaged; what was served before stays.
+        """
+        self.verify(version)
+        replace_text(self._serving, json.dumps({"version": version}) + "\n")
+
+    def _directory(self, version: str) -> Path:
+        directory = self.models / version
+        if VERSION_PATTERN.fullmatch(version) and directory.is_dir():
+            return directory
+        known = ", ".join(self.versions()) or "none yet; `maskloop train` makes one"
+        raise RegistryError(f"there is no model version {version!r} in {self.models}; there are: {known}")
+
+    @staticmethod
+    def _created(path: Path) -> str:
+        try:
+            return records.read_record(path).created
+        except BundleError:
+            return ""
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the only right to add versions, and clear what killed processes left half-written."""
+        self.models.mkdir(parents=True, exist_ok=True)
+        with (self.models / ".lock").open("w") as lock:
+            # the kernel gives the lock back when the process dies, however it dies
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in self.models.glob(f"{ASIDE}*"):
+                shutil.rmtree(left)
+            yield
+
+
+def _own_name(record: ModelRecord, version: str) -> ModelRecord:
+    """Return a record after checking that it is the one of the directory it stands in."""
+    if record.version != version:
+        raise BundleError(f"the directory of {version} holds the record of {record.version}; it was copied or renamed")
+    return record

@@ -1,0 +1,360 @@
+"""Label Studio's brush RLE: the rle-pack format of @thi.ng/rle-pack over the RGBA bytes of an image, row by row.
+
+A stream is a sequence of bits, most significant first (https://github.com/thi-ng/umbrella, packages/rle-pack):
+
+* header, 53 bits: number of elements (32), element size in bits - 1 (5), four length sizes - 1 (4 each);
+* records: a flag (1), which length size (2), count - 1 in that many bits; flag 1: one value, repeated ``count`` times;
+  flag 0: ``count`` values as they are;
+* zeros up to a whole byte.
+
+Label Studio writes 8-bit elements, length sizes 3, 4, 8 and 16, and R = G = B = A = opacity, antialiased at the edge of
+a brush; it shows the opacity (alpha) and nothing else. :func:`encode` writes what its frontend writes, byte for byte.
+Readers take every stream of that format, whatever wrote it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _runs
+from ..errors import CodecError
+from ..masks import RunList
+from ._bits import pack_words, stream_layout
+
+Stream = bytes | bytearray | memoryview | Sequence[int] | NDArray[Any]
+
+_CHANNELS = 4
+_HEADER_BITS = 53
+_HEADER_BYTES = 7
+_MAX_ELEMENTS = (1 << 32) - 1
+_SIZES = (3, 4, 8, 16)
+_LONGEST = (1 << 16) // _CHANNELS  # pixels of the longest run record
+_STANDARD = (7 << 16 | 0x237F) << 3  # bytes 4..6 of a standard header; its low 3 bits belong to the first record
+_SHORTEST_RECORD, _LONGEST_RECORD = 14, 27  # bits: flag, size class, 3 to 16 bits of count, value
+_CLASS_BITS = np.array([3 + size + 8 for size in _SIZES], np.int64)
+_CLASS_MASK = np.array([(1 << size) - 1 for size in _SIZES], np.int64)
+_LITERAL = 255  # stands for a block of literals where bit lengths of records are tabled
+_PADDING_BITS = 15  # the SDK and the Rust wheel write one byte too many when the bits fill their bytes
+_GAP = bytes(8)  # between streams that are read together: a 64-bit window never sees the next one
+_BATCH_BYTES = 1 << 20  # streams read together; the tables of bits take some 40 times as much
+
+
+def _run_codes() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """Return the record (value bits 0) and its length in bits for runs of 0.._LONGEST pixels; 0 is not used."""
+    pixels = np.arange(_LONGEST + 1)
+    size_class = (pixels > 2).astype(np.int64) + (pixels > 4) + (pixels > 64)
+    size = np.array(_SIZES)[size_class]
+    code = (((4 | size_class) << size) | np.maximum(_CHANNELS * pixels - 1, 0)) << 8
+    return code.astype(np.uint32), (3 + size + 8).astype(np.uint8)
+
+
+_CODE, _CODE_BITS = _run_codes()
+_CELLS = np.frombuffer(b"".join(f"{i},".encode().ljust(4, b"\0") for i in range(256)), np.uint32)
+
+
+def encode(masks: RunList) -> list[bytes]:
+    """Return one stream a mask, what Label Studio's frontend would write for R = G = B = A = 255 * mask.
+
+    Raises:
+        CodecError: the image has 2**30 pixels or more; the header cannot say so.
+    """
+    masks = masks.reordered("C")
+    values = _runs.is_ones(masks.offsets).astype(np.uint32)
+    values *= 255
+    return _pack(masks.counts, values, masks.offsets, masks.height * masks.width)
+
+
+def encode_label_map(label_map: NDArray[Any]) -> tuple[NDArray[Any], list[bytes]]:
+    """Return the ids present in a (H, W) integer map, ascending, and the stream of each, in one pass."""
+    ids, masks = RunList.from_label_map(label_map)
+    return ids, encode(masks)
+
+
+def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
+    """Return the stream of a soft mask: (H, W) uint8, opacity 0..255."""
+    if alpha.dtype != np.uint8 or alpha.ndim != 2 or not alpha.size:
+        raise CodecError(f"opacity is a uint8 array (height, width), not {alpha.dtype} {alpha.shape}")
+    flat = np.ascontiguousarray(alpha).ravel()
+    starts = np.concatenate(([0], _runs.changes(flat, 1) + 1))
+    counts = np.diff(starts, append=flat.size)
+    return _pack(counts, flat.take(starts).astype(np.uint32), np.array([0, counts.size]), flat.size)[0]
+
+
+def _pack(
+    counts: NDArray[np.int64], values: NDArray[np.uint32], offsets: NDArray[np.int64], pixels: int
+) -> list[bytes]:
+    """Return the streams of K images of ``pixels`` pixels, given as runs of one value, row by row (CSR)."""
+    if pixels * _CHANNELS > _MAX_ELEMENTS:
+        raise CodecError(f"brush RLE holds images below 2**30 pixels; this one has {pixels}")
+    records = (counts + (_LONGEST - 1)) // _LONGEST  # long runs are cut; runs of 0 pixels are not written
+    if (records != 1).any():
+        ends = records.cumsum()
+        written = records > 0
+        cut = np.full(int(ends[-1]), _LONGEST, np.int64)
+        cut[ends[written] - 1] = (counts - (records - 1) * _LONGEST)[written]
+        counts, values, offsets = cut, values.repeat(records), np.concatenate(([0], ends)).take(offsets)
+    bits = _CODE_BITS.take(counts)
+    codes = (_CODE.take(counts) | values).astype(np.uint64)
+    at, sizes, words = stream_layout(bits, offsets, _HEADER_BITS, 0)
+    packed = pack_words(codes, bits, at, int(words[-1]), msb_first=True)
+    packed[words[:-1]] = pixels * _CHANNELS
+    packed[words[:-1] + 1] += np.uint64(_STANDARD << 8)
+    buffer = packed.astype(">u4").tobytes()
+    begins = (words[:-1] * 4).tolist()
+    return [buffer[i : i + n] for i, n in zip(begins, ((sizes + 7) >> 3).tolist(), strict=True)]
+
+
+def to_json(stream: bytes) -> bytes:
+    """Return the JSON list of a stream's bytes, as Label Studio keeps it: ``b"[0,18,192,0,...]"``."""
+    cells = _CELLS.take(np.frombuffer(stream, np.uint8)).tobytes().translate(None, b"\0")
+    return b"[" + cells[:-1] + b"]"
+
+
+def decode(streams: Iterable[Stream], height: int, width: int, *, threshold: int = 127) -> RunList:
+    """Return the masks of streams of one image: pixels whose opacity is above the threshold.
+
+    No pixel array is made on the way; memory follows the bytes of the streams, not the size that they claim.
+
+    Args:
+        streams: bytes, or lists of their integers as they stand in JSON.
+        height: of the image in pixels, after EXIF rotation.
+        width: of the image in pixels, after EXIF rotation.
+        threshold: 0..254. Brushes are antialiased: above 0 a thin stroke grows by a tenth, above 127 it keeps its area.
+
+    Raises:
+        CodecError: names the stream (its index) and what is wrong: not bytes, of another image size, truncated, longer
+            than it says, or with bytes after its end.
+    """
+    data = [_stream_bytes(stream, k) for k, stream in enumerate(streams)]
+    for k, stream in enumerate(data):
+        _check_size(stream, k, height, width)
+    parts = [_decode_batch(data[first:last], range(first, last), threshold) for first, last in _batches(data)]
+    if not parts:
+        return RunList.empty(height, width)
+    return RunList(height, width, *(parts[0] if len(parts) == 1 else _runs.joined(parts)))
+
+
+def decode_alpha(stream: Stream, height: int, width: int) -> NDArray[np.uint8]:
+    """Return the opacity that Label Studio shows for a stream: uint8 (height, width), 0..255.
+
+    Elements wider than 8 bits are cut at 255, as the browser's canvas does.
+
+    Raises:
+        CodecError: as :func:`decode`; nothing of the claimed size is allocated before the whole stream is checked.
+    """
+    data = _stream_bytes(stream, 0)
+    _check_size(data, 0, height, width)
+    starts, cuts, plain, buffer = _walk([data])
+    ends, values = _run_ends(buffer, starts, cuts, [data], [0]) if plain[0] else _read_records(data, 0)
+    pixels = np.diff(ends >> 2, prepend=0)  # alpha is element 3 of every 4
+    return np.minimum(values, 255).astype(np.uint8).repeat(pixels).reshape(height, width)
+
+
+def _stream_bytes(stream: Stream, index: int) -> bytes:
+    """Return a stream as bytes; CodecError for anything that is not a sequence of 0..255."""
+    if isinstance(stream, bytes):
+        return stream
+    try:
+        if isinstance(stream, (str, int)):
+            raise TypeError(f"it is {type(stream).__name__}")
+        if isinstance(stream, np.ndarray) and stream.dtype != np.uint8:
+            return bytes(stream.tolist())
+        return bytes(stream)
+    except (TypeError, ValueError) as error:
+        raise CodecError(f"stream {index}: brush RLE is bytes or a list of integers 0..255: {error}") from None
+
+
+def _check_size(stream: bytes, index: int, height: int, width: int) -> None:
+    """Raise CodecError unless a stream's header is whole and says height x width pixels."""
+    if len(stream) < _HEADER_BYTES:
+        raise CodecError(f"stream {index}: truncated: {len(stream)} bytes, the header alone takes {_HEADER_BYTES}")
+    said, expected = int.from_bytes(stream[:4], "big"), _CHANNELS * height * width
+    if height < 1 or width < 1 or said != expected:
+        raise CodecError(
+            f"stream {index}: holds {said} elements, expected {expected} = 4 x {height} x {width}; "
+            "the mask belongs to an image of another size (brush RLE counts pixels after EXIF rotation)"
+        )
+
+
+def _batches(data: list[bytes]) -> Iterable[tuple[int, int]]:
+    """Yield index ranges of streams that together take about ``_BATCH_BYTES``."""
+    first = size = 0
+    for k, stream in enumerate(data):
+        if k > first and size + len(stream) > _BATCH_BYTES:
+            yield first, k
+            first, size = k, 0
+        size += len(stream)
+    if data:
+        yield first, len(data)
+
+
+def _decode_batch(data: list[bytes], names: Sequence[int], threshold: int) -> _runs.Runs:
+    """Return the runs of streams of one image size; ``names`` are their indices in messages."""
+    starts, cuts, plain, buffer = _walk(data)
+    if all(plain):
+        ends, values = _run_ends(buffer, starts, cuts, data, names)
+        return _runs_of_ends(ends >> 2, values > threshold, cuts)
+    # A stream with literals or another header is read alone; the others stay together.
+    quick = [k for k, is_plain in enumerate(plain) if is_plain]
+    rows: list[_runs.Runs] = []
+    if quick:
+        counts, offsets = _decode_batch([data[k] for k in quick], [names[k] for k in quick], threshold)
+        rows = [(counts[a:b], np.array([0, b - a])) for a, b in itertools.pairwise(offsets)]
+    for k in (k for k, is_plain in enumerate(plain) if not is_plain):
+        ends, values = _read_records(data[k], names[k])
+        rows.insert(k, _runs_of_ends(ends >> 2, np.minimum(values, 255) > threshold, np.array([0, ends.size])))
+    return _runs.joined(rows)
+
+
+def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[bool], NDArray[np.uint8]]:
+    """Find the records of standard streams.
+
+    Returns:
+        starts: int64 (R,), bit position of each record in the buffer.
+        cuts: int64 (K + 1,), the records of stream k are ``cuts[k]`` to ``cuts[k + 1]``.
+        plain: whether a stream has a standard header and no literals; of the others the records are not all there.
+        buffer: uint8, all streams with gaps between them.
+    """
+    buffer = np.frombuffer(_GAP.join(data) + _GAP, np.uint8)
+    bits = np.unpackbits(buffer)
+    # The length of the record that would start at each bit: 14, 15, 19 or 27 by the two bits after the flag.
+    flag, high, low = bits[:-2], bits[1:-1], bits[2:]
+    length = high & low
+    length *= 7
+    length += low
+    length += _SHORTEST_RECORD
+    length += high * 5
+    length |= flag - 1  # all ones, _LITERAL, where the flag is 0
+    step = length.tobytes()
+    starts: list[int] = []
+    cuts = [0]
+    plain = []
+    base = 0
+    for stream in data:
+        last = (base + len(stream)) * 8 - _SHORTEST_RECORD
+        standard = int.from_bytes(stream[4:7], "big") & ~7 == _STANDARD
+        at = base * 8 + _HEADER_BITS
+        add = starts.append
+        while standard and at <= last:
+            add(at)
+            at += step[at]
+        cuts.append(len(starts))
+        plain.append(standard)
+        base += len(stream) + len(_GAP)
+    found = np.fromiter(starts, np.int64, len(starts))
+    literal = np.flatnonzero(length.take(found) == _LITERAL)
+    for k in set((np.searchsorted(cuts, literal, "right") - 1).tolist()):
+        plain[k] = False
+    return found, np.array(cuts), plain, buffer
+
+
+def _run_ends(
+    buffer: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    cuts: NDArray[np.int64],
+    data: list[bytes],
+    names: Sequence[int],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where, in elements of its own stream, each run record ends, and its value; every stream is checked."""
+    words: NDArray[Any] = np.ndarray((buffer.size - 7,), ">u8", buffer, 0, (1,))  # a 64-bit window at every byte
+    window = words[starts >> 3].astype(np.uint64)
+    window <<= (starts & 7).astype(np.uint64)
+    window >>= np.uint64(64 - _LONGEST_RECORD)
+    size_class = (window >> np.uint64(_LONGEST_RECORD - 3)).view(np.int64) & 3
+    bits = _CLASS_BITS.take(size_class)
+    window >>= (_LONGEST_RECORD - bits).view(np.uint64)
+    count = (window >> np.uint64(8)).view(np.int64)
+    count &= _CLASS_MASK.take(size_class)
+    count += 1
+    window &= np.uint64(255)
+    ends = count.cumsum()
+    total = np.concatenate(([0], ends)).take(cuts)
+    used = np.diff(np.concatenate(([0], bits.cumsum())).take(cuts))
+    for k, (elements, record_bits) in enumerate(zip(np.diff(total).tolist(), used.tolist(), strict=True)):
+        _check_end(data[k], names[k], elements, _HEADER_BITS + record_bits)
+    if len(data) > 1:
+        ends -= total[:-1].repeat(np.diff(cuts))
+    return ends, window.view(np.int64)
+
+
+def _check_end(stream: bytes, index: int, elements: int, used: int) -> None:
+    """Raise CodecError unless the records hold as many elements as the header says and only zero padding follows."""
+    said = int.from_bytes(stream[:4], "big")
+    if used > len(stream) * 8 or elements < said:
+        raise CodecError(
+            f"stream {index}: truncated: {len(stream)} bytes end before {said} elements do; the brush was cut off"
+        )
+    if elements > said:
+        raise CodecError(f"stream {index}: its runs hold {elements} elements or more, the header says {said}")
+    left = len(stream) * 8 - used
+    tail = int.from_bytes(stream[used >> 3 :], "big") & ((1 << left) - 1) if left <= _PADDING_BITS else 1
+    if tail:
+        raise CodecError(f"stream {index}: {left} bits follow after its last run, expected zeros to the end of a byte")
+
+
+def _runs_of_ends(ends: NDArray[np.int64], on: NDArray[np.bool_], cuts: NDArray[np.int64]) -> _runs.Runs:
+    """Return the runs of K masks from pixel stretches: where each ends, whether it is on; stretches may be empty."""
+    filled = np.empty(ends.size, bool)
+    np.not_equal(ends[1:], ends[:-1], out=filled[1:])
+    filled[cuts[:-1]] = ends[cuts[:-1]] > 0
+    if not filled.all():
+        ends, on, cuts = ends[filled], on[filled], np.concatenate(([0], filled.cumsum())).take(cuts)
+    keep = np.empty(ends.size, bool)  # the last one of stretches that look alike
+    np.not_equal(on[1:], on[:-1], out=keep[:-1])
+    keep[cuts[1:] - 1] = True
+    leads = on[cuts[:-1]]  # masks that start with ones get a run of no zeros
+    ends = ends[keep]
+    offsets = np.concatenate(([0], keep.cumsum())).take(cuts)
+    if leads.any():
+        ends = np.insert(ends, offsets[:-1][leads], 0)
+        offsets[1:] += leads.cumsum()
+    return _runs.lengths(ends, offsets), offsets
+
+
+def _read_records(stream: bytes, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the stretches of one stream of any header: element position where each ends, and its value.
+
+    Literals become stretches of one element.
+    """
+    said, total_bits = int.from_bytes(stream[:4], "big"), len(stream) * 8
+    header = int.from_bytes(stream[4:7], "big") >> 3
+    word = (header >> 16) + 1
+    sizes = [(header >> shift & 15) + 1 for shift in (12, 8, 4, 0)]
+    padded = stream + _GAP
+    counts: list[int] = []
+    values: list[int] = []
+    blocks: list[tuple[int, int, int]] = []  # records that are literals: index, first bit, count
+    at, elements = _HEADER_BITS, 0
+    while elements < said and at < total_bits:
+        window = int.from_bytes(padded[at >> 3 : (at >> 3) + 8], "big") << (at & 7) & 0xFFFF_FFFF_FFFF_FFFF
+        size = sizes[window >> 61 & 3]
+        count = (window >> (61 - size) & (1 << size) - 1) + 1
+        at += 3 + size
+        if window >> 63:
+            values.append(window >> (61 - size - word) & (1 << word) - 1)
+            at += word
+        else:
+            values.append(0)
+            blocks.append((len(counts), at, count))
+            at += count * word
+        counts.append(count)
+        elements += count
+    _check_end(stream, index, elements, at)
+    lengths, value = np.array(counts, np.int64), np.array(values, np.int64)
+    if blocks:
+        spread = np.ones(lengths.size, np.int64)
+        which = np.array([block[0] for block in blocks])
+        spread[which] = lengths[which]
+        lengths[which] = 1
+        lengths, value = lengths.repeat(spread), value.repeat(spread)
+        first = (spread.cumsum() - spread)[which].tolist()
+        bits = np.unpackbits(np.frombuffer(stream, np.uint8))
+        weights = 1 << np.arange(word - 1, -1, -1, dtype=np.int64)
+        for start, (_, bit, count) in zip(first, blocks, strict=True):
+            value[start : start + count] = bits[bit : bit + count * word].reshape(count, word) @ weights
+    return lengths.cumsum(), value

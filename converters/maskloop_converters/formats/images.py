@@ -1,0 +1,150 @@
+"""The images beside the masks: size and EXIF orientation without decoding, and how they come into an output.
+
+Masks are in the frame of the upright image. An image that is copied is copied byte for byte, its orientation tag
+included: browsers and OpenCV rotate by the tag, Pillow and TensorFlow do not. A target whose readers ignore the tag
+takes :func:`upright` bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from ..errors import FormatError
+from ..report import WriteReport
+from ..samples import ImageRef
+
+ImageMode = Literal["copy", "link", "reference", "upright"]
+IMAGE_MODES: tuple[ImageMode, ...] = ("copy", "link", "reference", "upright")
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"})
+
+# 4:4:4 at quality 95 keeps a re-encoded photograph within about one grey level of the original.
+_JPEG_OPTIONS = {"quality": 95, "subsampling": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the header of an image says.
+
+    Attributes:
+        height: in pixels, upright: after the rotation that ``orientation`` asks for.
+        width: likewise.
+        orientation: EXIF orientation, 1..8; 1 where there is none.
+        format: Pillow's name: 'JPEG', 'PNG', ...
+    """
+
+    height: int
+    width: int
+    orientation: int
+    format: str
+
+
+def probe(source: Path | bytes, where: str) -> ImageInfo:
+    """Return size, orientation and format of an image from its header; nothing is decoded.
+
+    Args:
+        source: a file or the encoded bytes.
+        where: file and record, for the error.
+
+    Raises:
+        FormatError: no image, or an unreadable one.
+    """
+    try:
+        # The pixels stay packed here, so a large size is no danger: who decodes sets the limit.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+                orientation = _orientation(image)
+                width, height = image.size
+                name = image.format or ""
+    except FileNotFoundError as error:
+        raise FormatError(f"{where}: there is no image {source!s}") from error
+    except UnidentifiedImageError as error:
+        what = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
+        raise FormatError(f"{where}: {what} is not an image in a format that Pillow knows") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{where}: cannot read the image's header: {error}") from error
+    if orientation >= 5:
+        width, height = height, width
+    return ImageInfo(height, width, orientation, name)
+
+
+def upright(ref: ImageRef, where: str) -> bytes | None:
+    """Return the encoded image such that a reader that ignores EXIF sees it upright, None when it is out of reach.
+
+    Bytes of an image that has no rotation come back as they are. Others are rotated and encoded anew in their own
+    format (JPEG: quality 95, no chroma subsampling), the tag removed: the pixels of a JPEG change slightly.
+    """
+    data = ref.read_bytes()
+    if data is None:
+        return None
+    info = probe(data, where)
+    if info.orientation == 1:
+        return data
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            rotated = ImageOps.exif_transpose(image)
+            out = io.BytesIO()
+            rotated.save(out, info.format, **(_JPEG_OPTIONS if info.format == "JPEG" else {}))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{where}: cannot rotate the image {ref.name}: {error}") from error
+    return out.getvalue()
+
+
+def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, where: str) -> bool:
+    """Bring an image into an output and say whether a file stands there now.
+
+    Args:
+        ref: the image.
+        target: the file to make; its parents are made.
+        mode: 'copy' byte for byte; 'link' symbolic to the source file (copied when the source is no file);
+            'reference' writes nothing; 'upright' copies, rotated where EXIF asks for it.
+        report: counts images that are out of reach as a loss, and images whose readers must heed EXIF as a note.
+        where: file and record, for the report and errors.
+    """
+    if mode == "reference":
+        return False
+    if ref.source is None:
+        report.losses.add("images out of reach", f"{where}: {ref.uri or ref.name}")
+        return False
+    if isinstance(ref.source, Path) and not ref.source.is_file():
+        raise FormatError(f"{where}: there is no image {ref.source}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    rotated = ref.exif_orientation != 1
+    if mode == "upright" and rotated:
+        report.notes.add("images re-encoded upright", f"{where}: {ref.name}")
+        target.write_bytes(upright(ref, where) or b"")
+        return True
+    if isinstance(ref.source, Path) and mode == "link":
+        target.symlink_to(ref.source.resolve())
+    elif isinstance(ref.source, Path):
+        shutil.copyfile(ref.source, target)
+    else:
+        target.write_bytes(ref.read_bytes() or b"")
+    if rotated:
+        report.notes.add(
+            "images that a reader must rotate by their EXIF orientation (images='upright' rotates them)",
+            f"{where}: {ref.name}",
+        )
+    return True
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG":
+        # Image.getexif would decode the whole PNG to look for a chunk behind the pixels.
+        raw = image.info.get("exif")
+        if raw is None:
+            return 1
+        exif = Image.Exif()
+        exif.load(raw)
+    else:
+        exif = image.getexif()
+    value = exif.get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1

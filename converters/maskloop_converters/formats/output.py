@@ -1,0 +1,127 @@
+"""Output that is there whole or not at all: written beside its place, synced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ..errors import FormatError, OutputExistsError
+
+
+@contextmanager
+def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty directory to write into, which becomes ``path`` when the block ends well.
+
+    When the block raises (Ctrl-C too), the directory is removed and ``path`` is as it was. After kill -9 or a power cut
+    ``path`` is old or new, never mixed; a directory ``.NAME.<random>.partial`` may stay beside it. Its content
+    is synced before the rename.
+
+    Args:
+        path: where the output shall be; its parents are made.
+        overwrite: replace what is there; without it an existing file or a directory with content is OutputExistsError.
+    """
+    _check_free(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        partial.chmod(0o777 & ~_umask())
+        yield partial
+        _sync_tree(partial)
+        _check_free(path, overwrite)
+        _replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give the path of a file to write, which becomes ``path`` in the end; see :func:`atomic_directory`."""
+    _check_free(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        partial.chmod(0o666 & ~_umask())
+        yield partial
+        _sync(partial)
+        _check_free(path, overwrite)
+        _replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def relative_path(name: str, where: str) -> PurePosixPath:
+    """Return the path of a file that a dataset names, checked to stay inside the dataset.
+
+    Args:
+        name: posix path as it stands in a file ('train/0001.png'); backslashes are taken as separators.
+        where: file and record that name it, for the error.
+
+    Raises:
+        FormatError: the name is empty, absolute, climbs out with '..', or holds a NUL.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or path.parts[0].endswith(":"):
+        raise FormatError(
+            f"{where}: the file name {name!r} does not stay inside the dataset; expected a relative path without '..'"
+        )
+    return path
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if overwrite or not (path.exists() or path.is_symlink()):
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    raise OutputExistsError(f"{path} exists already and nothing was written; --overwrite (overwrite=True) replaces it")
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Rename ``partial`` to ``path``; what was there goes away only after the new one stands."""
+    old: Path | None = None
+    if path.is_dir() and not path.is_symlink():
+        # A directory with content cannot be replaced by one rename.
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".replaced", dir=path.parent))
+        path.rename(old)
+    elif partial.is_dir() and (path.exists() or path.is_symlink()):
+        path.unlink()
+    try:
+        partial.rename(path)
+    except BaseException:
+        if old is not None:
+            old.rename(path)
+        raise
+    _sync(path.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    # There is no way to ask without setting; tempfile makes its files private, outputs should follow the user's umask.
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, files in os.walk(root):
+        for name in files:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    if path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
