@@ -71,15 +71,19 @@ class Batcher:
             self._changed.notify()
         return future
 
-    def close(self) -> None:
-        """Cancel what is queued, let the running batch end, and stop the thread."""
+    def close(self, timeout: float = 5.0) -> None:
+        """Cancel what is queued, let the running batch end, and stop the thread.
+
+        Args:
+            timeout: seconds after which a batch that does not end is left to the end of the process.
+        """
         with self._changed:
             self._closed = True
             for item in self._heap:
                 item.future.cancel()
             self._heap.clear()
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._closed:

@@ -14,7 +14,7 @@ import orjson
 
 from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
-from ..studio.images import ImageError, ImageFetcher
+from ..studio.images import ImageFetcher
 from ..studio.label_config import LabelMapping
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
@@ -113,9 +113,9 @@ class Pipeline:
                 self._metrics.tasks.labels("cancelled").inc(left)
 
     def close(self) -> None:
-        """Stop the fetchers; what is queued is cancelled."""
-        self._bulk.shutdown(cancel_futures=True)
-        self._single.shutdown(cancel_futures=True)
+        """Cancel what is queued and let the fetchers end after the download that each is at."""
+        self._bulk.shutdown(wait=False, cancel_futures=True)
+        self._single.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, job: Job, task: dict[str, Any]) -> Future[Future[Prediction]]:
         """Begin to fetch a task's image; the promise is that of its prediction's promise."""
@@ -152,12 +152,13 @@ class Pipeline:
             return None
         try:
             promise = fetched.result()
-            if not _done(promise, deadline):
-                return None
-            prediction = promise.result()
-        except ImageError as error:
+        except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
             return self._failed(task, "image_failed", error)
-        except Exception as error:  # noqa: BLE001 - one task must not cost the others theirs
+        if not _done(promise, deadline):
+            return None
+        try:
+            prediction = promise.result()
+        except Exception as error:  # noqa: BLE001 - as above
             return self._failed(task, "model_failed", error)
         started = time.perf_counter()
         try:

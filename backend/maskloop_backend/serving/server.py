@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 import waitress.server
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask
@@ -86,30 +88,21 @@ class HttpServer:
         settings.check_exposure()
         self._app = app
         self._settings = settings
-        try:
-            self._waitress: Any = waitress.server.create_server(
-                app,
-                host=settings.host,
-                port=settings.port,
-                threads=settings.threads,
-                connection_limit=1000,
-                asyncore_use_poll=True,
-                # reads on while a request is being answered, and so notices a client that has gone
-                channel_request_lookahead=1,
-                # waitress refuses sizes that are equal to its limit
-                max_request_body_size=settings.max_body + 1,
-                ident="maskloop",
-                clear_untrusted_proxy_headers=True,
-            )
-        except OSError as error:
-            raise ServerError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another --port"
-            ) from error
-        self._servers: list[Any] = [
-            entry for entry in self._waitress_map().values() if isinstance(entry, waitress.server.BaseWSGIServer)
-        ]
-        for server in self._servers:
-            server.channel_class = _Channel
+        # A listening socket of our own: waitress leaks the one that it fails to bind.
+        self._waitress: Any = waitress.server.create_server(
+            app,
+            sockets=[_listen(settings.host, settings.port)],
+            threads=settings.threads,
+            connection_limit=1000,
+            # reads on while a request is being answered, and so notices a client that has gone
+            channel_request_lookahead=1,
+            # waitress refuses sizes that are equal to its limit
+            max_request_body_size=settings.max_body + 1,
+            ident="maskloop",
+            clear_untrusted_proxy_headers=True,
+        )
+        self._waitress.channel_class = _Channel
+        self._map: dict[int, Any] = self._waitress._map
         self._thread = threading.Thread(target=self._loop, name="maskloop-http", daemon=True)
         self._stopping = False
         self._thread.start()
@@ -117,12 +110,12 @@ class HttpServer:
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return int(self._servers[0].effective_port)
+        return int(self._waitress.effective_port)
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        host = str(self._servers[0].effective_host)
+        host = str(self._waitress.effective_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def __enter__(self) -> HttpServer:
@@ -132,35 +125,45 @@ class HttpServer:
         self.stop()
 
     def stop(self) -> None:
-        """Refuse new predictions, let the running ones finish within the grace time, send what is unsent, and stop."""
+        """Refuse new predictions, let the running ones finish within the grace time, send what is unsent, and stop.
+
+        The second call does nothing.
+        """
+        if self._stopping:
+            return
         deadline = time.monotonic() + self._settings.grace
         finished = self._app.server.drain(self._settings.grace)
-        while time.monotonic() < deadline and any(self._channels_busy()):
+        while time.monotonic() < deadline and self._busy():
             time.sleep(0.01)
         if not finished:
             log(logging.WARNING, "stopped_with_predictions_running")
         self._stopping = True
-        self._servers[0].pull_trigger()
+        self._waitress.pull_trigger()
         self._thread.join()
         self._waitress.task_dispatcher.shutdown(timeout=1)
-        waitress.server.wasyncore.close_all(self._waitress_map())
+        wasyncore.close_all(self._map)
         self._app.server.close()
 
-    def _channels_busy(self) -> list[bool]:
-        return [
-            bool(channel.requests or channel.total_outbufs_len)
-            for server in self._servers
-            for channel in list(server.active_channels.values())
-        ]
-
-    def _waitress_map(self) -> dict[int, Any]:
-        # the two classes that create_server may return call it differently
-        found: dict[int, Any] = getattr(self._waitress, "map", None) or self._waitress._map
-        return found
+    def _busy(self) -> bool:
+        """Return whether any connection has a request or unsent bytes."""
+        channels = list(self._waitress.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
     def _loop(self) -> None:
         while not self._stopping:
-            waitress.server.wasyncore.loop(timeout=1, use_poll=True, map=self._waitress_map(), count=1)
+            wasyncore.loop(timeout=1, use_poll=True, map=self._map, count=1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; of a name with several addresses the first, IPv4 before IPv6."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --host or --port"
+        ) from error
 
 
 def serve(app: App, settings: Settings) -> None:
