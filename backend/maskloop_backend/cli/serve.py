@@ -13,8 +13,23 @@ from . import options
 
 @click.command
 @options.home
-@click.option("--host", default="127.0.0.1", show_default=True, envvar="MASKLOOP_HOST", help="Address to listen on.")
-@click.option("--port", default=9090, show_default=True, envvar="MASKLOOP_PORT", type=click.IntRange(0, 65535))
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="MASKLOOP_HOST",
+    show_envvar=True,
+    help="Address to listen on; any but loopback needs credentials.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9090,
+    show_default=True,
+    envvar="MASKLOOP_PORT",
+    show_envvar=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--model", "pinned", metavar="VERSION", help="Serve this version, whatever `maskloop models` chose.")
 @click.option(
     "--studio-url",

@@ -118,6 +118,37 @@ class Server:
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
         self.models.look()
 
+    def job(
+        self, tasks: list[dict[str, Any]], label_config: str | None, project: Any, context: dict[str, Any] | None
+    ) -> Job:
+        """Return a checked request for predictions, after waiting for the model.
+
+        Args:
+            tasks: as Label Studio sends them.
+            label_config: XML; None takes what the project's last /setup said.
+            project: as Label Studio sends it, '5.1795333547'.
+            context: a smart tool's clicks or box, None without one.
+
+        Raises:
+            Refusal: no label config, one that does not fit the model, or no model.
+        """
+        xml = label_config or self.projects.schema(project)
+        if not xml:
+            raise Refusal(400, "label_config is missing and /setup has not been called for this project")
+        # What can be known before the model is there is checked before: a wrong label config must not wait for it.
+        announced = self.models.require()
+        self.projects.mapping(xml, announced, self.models.labels(announced))
+        segmenter = self.models.get(self.settings.model_wait)
+        mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
+        return Job(tasks, segmenter, mapping, self.projects.fetcher(project), context, self.options)
+
+    def answer(
+        self, tasks: list[dict[str, Any]], label_config: str, project: Any, context: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """Return one prediction a task as plain JSON values, [] where its image failed; see :meth:`job`."""
+        outcomes = self.pipeline.run(self.job(tasks, label_config, project, context))
+        return [orjson.loads(outcome.body) for outcome in outcomes if outcome is not None]
+
     def drain(self, timeout: float) -> bool:
         """Refuse new predictions and wait for the running ones; return whether they ended in time."""
         return self.admission.close(timeout)
@@ -130,7 +161,7 @@ class Server:
         self.events.close()
 
 
-class App(falcon.App):  # type: ignore[misc]
+class App(falcon.App[falcon.Request, falcon.Response]):
     """A WSGI application and the server behind it."""
 
     def __init__(self, server: Server) -> None:
@@ -189,10 +220,21 @@ class _Gate:
         status = resp.status_code
         self._server.metrics.requests.labels(endpoint, str(status)).inc()
         self._server.metrics.request_seconds.labels(endpoint).observe(seconds)
-        level = logging.WARNING if status >= 400 else logging.DEBUG if endpoint in {"/health", "/metrics"} else logging.INFO
-        reason = resp.status.partition(" ")[2] if status >= 400 else None
+        level = (
+            logging.WARNING if status >= 400 else logging.DEBUG if endpoint in {"/health", "/metrics"} else logging.INFO
+        )
+        reason = str(resp.status).partition(" ")[2] if status >= 400 else None
         extra = getattr(req.context, "fields", {})
-        log(level, "request", method=req.method, endpoint=endpoint, status=status, seconds=seconds, reason=reason, **extra)
+        log(
+            level,
+            "request",
+            method=req.method,
+            endpoint=endpoint,
+            status=status,
+            seconds=seconds,
+            reason=reason,
+            **extra,
+        )
 
 
 def _answer_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: Any) -> None:
@@ -204,7 +246,7 @@ def _answer_error(req: falcon.Request, resp: falcon.Response, error: Exception, 
         reason = {
             404: f"No such endpoint: {req.path}",
             405: f"{req.method} is not possible here, expected {headers.get('Allow', 'another method')}",
-        }.get(status, error.description or error.title or error.status.partition(" ")[2])
+        }.get(status, error.description or error.title or falcon.code_to_http_status(status).partition(" ")[2])
     else:
         logging.getLogger("maskloop.serving").error("request failed", exc_info=error)
         status, reason, headers = 500, f"The backend failed ({type(error).__name__}); its log says why", {}
@@ -292,19 +334,10 @@ class _Predict(_Resource):
             raise Refusal(
                 413, f"{len(request.tasks)} tasks are over the limit of {server.settings.max_tasks}; select fewer tasks"
             )
-        xml = request.label_config or server.projects.schema(request.project)
-        if not xml:
-            raise Refusal(400, "label_config is missing and /setup has not been called for this project")
-        # What can be known before the model is there is checked before; a wrong label config must not wait for it.
-        announced = server.models.require()
-        server.projects.mapping(xml, announced, server.models.labels(announced))
         server.admission.enter()
         stream = _PredictionStream(server.admission.leave)
         try:
-            segmenter = server.models.get(server.settings.model_wait)
-            mapping = server.projects.mapping(xml, segmenter.version, segmenter.labels)
-            fetcher = server.projects.fetcher(request.project)
-            job = Job(request.tasks, segmenter, mapping, fetcher, context, server.options)
+            job = server.job(request.tasks, request.label_config, request.project, context)
             whole = stream.begin(server.pipeline.run(job), strict=context is not None, settings=server.settings)
         except BaseException:
             stream.close()

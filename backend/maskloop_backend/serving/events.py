@@ -29,9 +29,9 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 class EventLog:
-    """Appends events in milliseconds: Label Studio holds the annotator's submit for as long as this takes, at most 1 s,
-    and does not send an event again.
+    """Appends events in milliseconds.
 
+    Label Studio holds the annotator's submit for as long as this takes, at most 1 s, and does not send an event again.
     Write-ahead logging without a sync at every commit: an event survives this process, however it dies; a power cut may
     take the last few.
     """

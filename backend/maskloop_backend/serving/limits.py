@@ -68,7 +68,9 @@ def read_body(request: falcon.Request, max_body: int) -> bytes:
 
 def body_too_large(max_body: int) -> str:
     """Return the reason for refusing a body over the limit."""
-    return f"Request body is over the limit of {max_body} bytes; retrieve predictions for fewer tasks or raise --max-body"
+    return (
+        f"Request body is over the limit of {max_body} bytes; retrieve predictions for fewer tasks or raise --max-body"
+    )
 
 
 def parse(model: type[_Model], body: bytes) -> _Model:

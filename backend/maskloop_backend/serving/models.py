@@ -71,13 +71,11 @@ class RegistrySource:
         return self._registry.record(version).labels
 
     def load(self, version: str) -> Segmenter:
-        """Verify and load a version and run it once, so that the first annotator does not wait for the compiler."""
-        import numpy as np
-
+        """Verify, load and compile a version, so that the first annotator does not wait for the compiler."""
         from ..inference.predictor import Predictor
 
         predictor = Predictor(self._registry.load(version))
-        predictor.predict([np.zeros((64, 64, 3), np.uint8)])
+        predictor.warm_up()
         return predictor
 
 

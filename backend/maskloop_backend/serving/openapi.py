@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskloop_converters import __version__
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+
+from maskloop_converters import __version__
 
 from . import schemas
 
@@ -75,7 +76,9 @@ def document(*, auth: bool) -> dict[str, Any]:
                 errors=[*body_errors, "507"],
             )
         },
-        "/versions": {"get": _operation("versions", "List the model versions", schemas.VersionsResponse, errors=errors)},
+        "/versions": {
+            "get": _operation("versions", "List the model versions", schemas.VersionsResponse, errors=errors)
+        },
         "/metrics": {
             "get": _operation("metrics", "Prometheus metrics", None, content="text/plain", errors=errors),
         },

@@ -65,7 +65,14 @@ class Pipeline:
     """Fetchers, cache and batcher, shared by all requests."""
 
     def __init__(
-        self, *, cache: PredictionCache, batcher: Batcher, fetchers: int, window: int, keepalive: float, metrics: Metrics
+        self,
+        *,
+        cache: PredictionCache,
+        batcher: Batcher,
+        fetchers: int,
+        window: int,
+        keepalive: float,
+        metrics: Metrics,
     ) -> None:
         """Start the threads that fetch images.
 
@@ -135,9 +142,7 @@ class Pipeline:
         self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
         self._seen.set(address, (image.sha256, time.monotonic()))
         cache_key: Key = (image.sha256, job.segmenter.version)
-        return self._cache.get_or_start(
-            cache_key, lambda: self._batcher.submit(image.array, job.segmenter, priority)
-        )
+        return self._cache.get_or_start(cache_key, lambda: self._batcher.submit(image.array, job.segmenter, priority))
 
     def _seen_lately(self, address: tuple[ImageFetcher, str], version: str) -> Prediction | None:
         """Return the stored prediction of an image that was fetched from the same address a moment ago."""

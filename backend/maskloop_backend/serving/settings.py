@@ -27,7 +27,8 @@ class Settings:
         studio_url: where Label Studio answers; None trusts what it says of itself in /setup, which is often wrong.
         studio_token: a token for Label Studio's files; None uses the one in /setup, which a default install refuses.
         batch_size: at most so many images go through the model at once.
-        batch_pixels: at most so many pixels go through the model at once, one image excepted.
+        batch_pixels: at most so many pixels go through the model at once, one image excepted: an annotator's image
+            waits for the batch that runs, and bigger ones are no faster.
         batch_wait: seconds that an image waits for others to fill its batch.
         cache_bytes: memory for predictions that may be asked for again.
         fetchers: threads that download and decode images for requests of many tasks, and as many for single tasks.
@@ -50,7 +51,7 @@ class Settings:
     studio_url: str | None = None
     studio_token: str | None = None
     batch_size: int = 8
-    batch_pixels: int = 8_000_000
+    batch_pixels: int = 2_000_000
     batch_wait: float = 0.003
     cache_bytes: int = 256 << 20
     fetchers: int = 4
@@ -71,8 +72,8 @@ class Settings:
         """
         if self.credentials is None and not is_loopback(self.host):
             raise ServerError(
-                f"refusing to listen on {self.host} without credentials: anybody who reaches it could use the model and "
-                "read images with the server's token. Set MASKLOOP_BASIC_AUTH_PASSWORD and --basic-auth-user USER "
+                f"refusing to listen on {self.host} without credentials: anybody who reaches it could use the model "
+                "and read images with the server's token. Set MASKLOOP_BASIC_AUTH_PASSWORD and --basic-auth-user USER "
                 "(and enter both in Label Studio's connection), or listen on --host 127.0.0.1"
             )
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
 from maskloop_backend.inference.prediction import Prediction
 from maskloop_backend.serving.app import create_app
 from maskloop_backend.serving.models import FixedSource, ModelSource
 from maskloop_backend.serving.server import HttpServer
 from maskloop_backend.serving.settings import Settings
 from maskloop_converters.samples import LabelSet
-from numpy.typing import NDArray
-from PIL import Image
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
@@ -109,7 +110,7 @@ def brightness() -> type[Brightness]:
 
 @pytest.fixture
 def image_uri() -> Callable[..., str]:
-    """Return a function that makes a PNG as a data URI: bright in its left `bright` columns; sizes tell images apart."""
+    """Return a function that makes a PNG as a data URI: bright in its left columns; sizes tell them apart."""
 
     def make(height: int = 20, width: int = 30, bright: int = 10) -> str:
         array = np.zeros((height, width, 3), np.uint8)

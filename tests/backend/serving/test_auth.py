@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from maskloop_backend.serving.auth import Credentials
 from maskloop_backend.serving.settings import ServerError, Settings, is_loopback
 

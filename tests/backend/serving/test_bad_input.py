@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from maskloop_backend.serving.limits import REASON_LENGTH, reason_phrase, without_queries
 
 JSON = {"Content-Type": "application/json"}
@@ -50,7 +51,9 @@ def test_refusals(
 
 
 def test_label_config_without_a_known_label_is_refused_before_anything_streams(start: Any, image_uri: Any) -> None:
-    xml = '<View><Image name="i" value="$image"/><BrushLabels name="t" toName="i"><Label value="Ü"/></BrushLabels></View>'
+    xml = (
+        '<View><Image name="i" value="$image"/><BrushLabels name="t" toName="i"><Label value="Ü"/></BrushLabels></View>'
+    )
     answer = start().predict([image_uri()], label_config=xml)
     assert answer.status == 422
     assert answer.reason.isascii()
@@ -166,7 +169,10 @@ def test_reason_phrase(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("GET https://b.s3.example/a/b.png?X-Amz-Signature=1&y=2 gave 403", "GET https://b.s3.example/a/b.png?... gave 403"),
+        (
+            "GET https://b.s3.example/a/b.png?X-Amz-Signature=1&y=2 gave 403",
+            "GET https://b.s3.example/a/b.png?... gave 403",
+        ),
         ("http://user:secret@host/x", "http://host/x"),
         ("/data/local-files/?d=a/b.png: 404", "/data/local-files/?... 404"),
         ("why? because", "why? because"),

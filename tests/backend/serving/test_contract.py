@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from maskloop_converters.codecs import studio_rle
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "label-studio"

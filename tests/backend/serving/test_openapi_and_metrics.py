@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from maskloop_backend.serving.auth import Credentials
-from maskloop_backend.serving.openapi import document
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
+
+from maskloop_backend.serving.auth import Credentials
+from maskloop_backend.serving.openapi import document
 
 
 @pytest.mark.parametrize("auth", [False, True])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
 from maskloop_backend.cli.main import cli
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
@@ -73,7 +74,7 @@ def test_port_that_is_taken(start: Any) -> None:
 
 
 def test_host_that_is_not_there(start: Any) -> None:
-    with pytest.raises(ServerError, match="cannot listen on 192.0.2.1:0"):
+    with pytest.raises(ServerError, match=r"cannot listen on 192\.0\.2\.1:0"):
         start(host="192.0.2.1", credentials=Credentials("a", "b"))
 
 
