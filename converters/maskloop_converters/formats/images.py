@@ -106,13 +106,13 @@ def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, whe
         target: the file to make; its parents are made.
         mode: 'copy' byte for byte; 'link' symbolic to the source file (copied when the source is no file);
             'reference' writes nothing; 'upright' copies, rotated where EXIF asks for it.
-        report: counts images that are out of reach as a loss, and images whose readers must heed EXIF as a note.
+        report: notes images that are out of reach, and those whose readers must heed EXIF.
         where: file and record, for the report and errors.
     """
     if mode == "reference":
         return False
     if ref.source is None:
-        report.losses.add("images out of reach", f"{where}: {ref.uri or ref.name}")
+        report.notes.add("images out of reach, kept by their name and URI only", f"{where}: {ref.uri or ref.name}")
         return False
     if isinstance(ref.source, Path) and not ref.source.is_file():
         raise FormatError(f"{where}: there is no image {ref.source}")

@@ -1,0 +1,243 @@
+"""Deflate streams composed from runs: what a run of equal pixels compresses to is known without searching for it.
+
+A run of L equal pixels of p bytes is its first pixel as literals and one match at distance p for the rest, in pieces of
+up to 258 bytes (RFC 1951). Huffman codes are canonical, so a table from symbol to bits is all that packing needs. The
+bytes depend on the pixels alone, not on the zlib that is installed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._runs import changes
+from ._bits import pack_words, stream_layout
+
+LONGEST_MATCH = 258
+SHORTEST_MATCH = 3
+MATCH_258 = 285  # the only length with a symbol of its own and no extra bits
+_END_OF_BLOCK = 256
+_SYMBOLS = 286
+_LONGEST_CODE = 15
+_ZLIB_HEADER = (0x0178, 16)  # bytes 78 01
+# RFC 1951, 3.2.5: first length of each length symbol from 257 on, and its number of extra bits.
+_FIRST_LENGTH = np.array([*range(3, 11), *range(11, 19, 2), *range(19, 35, 4), *range(35, 67, 8), *range(67, 131, 16)])
+_FIRST_LENGTH = np.concatenate((_FIRST_LENGTH, range(131, 258, 32), [258]))
+_EXTRA_BITS = np.array([0] * 8 + [e for e in range(1, 6) for _ in range(4)] + [0])
+# Lengths of the codes of the code length alphabet, a complete code that serves every table well enough.
+_TABLE_CODE_LENGTHS = [4] * 13 + [5] * 6
+_TABLE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
+
+LENGTH_SYMBOL = np.zeros(LONGEST_MATCH + 1, np.int64)
+LENGTH_SYMBOL[SHORTEST_MATCH:] = np.searchsorted(_FIRST_LENGTH, np.arange(SHORTEST_MATCH, 259), "right") + 256
+
+
+class Code(NamedTuple):
+    """A Huffman code of literals and lengths, ready for packing.
+
+    Attributes:
+        literal: uint32 (256,), code of each byte, first bit lowest.
+        literal_bits: uint8 (256,).
+        match: uint32 (259,), code of each match length with its extra bits and the distance.
+        match_bits: uint8 (259,).
+        end: code and bits of the end of a block.
+        header: the zlib header and the block's tables as one number, first bit lowest, and their bits.
+    """
+
+    literal: NDArray[np.uint32]
+    literal_bits: NDArray[np.uint8]
+    match: NDArray[np.uint32]
+    match_bits: NDArray[np.uint8]
+    end: tuple[int, int]
+    header: tuple[int, int]
+
+
+def code_for(lengths: Sequence[int], distance: int) -> Code:
+    """Return the code with the given code lengths of the 286 literal and length symbols; all matches at one distance.
+
+    The distance, 1 to 4, is the only one in its table and takes one bit, a 0.
+    """
+    codes = _canonical(lengths)
+    bits = np.array(lengths, np.int64)
+    symbol = LENGTH_SYMBOL[SHORTEST_MATCH:]
+    extra = np.arange(SHORTEST_MATCH, LONGEST_MATCH + 1) - _FIRST_LENGTH[symbol - 257]
+    match, match_bits = np.zeros(LONGEST_MATCH + 1, np.int64), np.zeros(LONGEST_MATCH + 1, np.int64)
+    match[SHORTEST_MATCH:] = codes[symbol] | extra << bits[symbol]
+    match_bits[SHORTEST_MATCH:] = bits[symbol] + _EXTRA_BITS[symbol - 257] + 1
+    return Code(
+        codes[:256].astype(np.uint32),
+        bits[:256].astype(np.uint8),
+        match.astype(np.uint32),
+        match_bits.astype(np.uint8),
+        (int(codes[_END_OF_BLOCK]), int(bits[_END_OF_BLOCK])),
+        _header(lengths, distance),
+    )
+
+
+def _canonical(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Return the canonical codes of code lengths, bits reversed as deflate writes them (RFC 1951, 3.2.2)."""
+    codes = np.zeros(len(lengths), np.int64)
+    code = 0
+    for n in range(1, _LONGEST_CODE + 1):
+        for symbol, length in enumerate(lengths):
+            if length == n:
+                codes[symbol] = int(f"{code:0{n}b}"[::-1], 2)
+                code += 1
+        code <<= 1
+    return codes
+
+
+def _header(lengths: Sequence[int], distance: int) -> tuple[int, int]:
+    """Return the zlib header and the head of a final block with these tables: (number, bits)."""
+    all_lengths = [*lengths, *[0] * (distance - 1), 1]
+    fields = [_ZLIB_HEADER, (1, 1), (2, 2), (_SYMBOLS - 257, 5), (distance - 1, 5), (19 - 4, 4)]
+    fields += [(_TABLE_CODE_LENGTHS[symbol], 3) for symbol in _TABLE_ORDER]
+    codes = _canonical(_TABLE_CODE_LENGTHS)
+    for symbol, extra, extra_bits in _run_lengths(all_lengths):
+        fields += [(int(codes[symbol]), _TABLE_CODE_LENGTHS[symbol]), (extra, extra_bits)]
+    number = position = 0
+    for value, bits in fields:
+        number |= value << position
+        position += bits
+    return number, position
+
+
+def _run_lengths(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return code lengths as symbols of the code length alphabet, (symbol, extra, bits of extra); RFC 1951, 3.2.7."""
+    out: list[tuple[int, int, int]] = []
+    start = 0
+    while start < len(lengths):
+        value, end = lengths[start], start
+        while end < len(lengths) and lengths[end] == value:
+            end += 1
+        left = end - start
+        start = end
+        if value:
+            out.append((value, 0, 0))
+            left -= 1
+        while left >= 3:
+            if value:
+                n = min(left, 6)
+                out.append((16, n - 3, 2))
+            elif left < 11:
+                n = left
+                out.append((17, n - 3, 3))
+            else:
+                n = min(left, 138)
+                out.append((18, n - 11, 7))
+            left -= n
+        out += [(value, 0, 0)] * left
+    return out
+
+
+def code_lengths(frequencies: Sequence[int]) -> list[int]:
+    """Return Huffman code lengths of at most 15 bits; at least two symbols occur."""
+    while True:
+        heap: list[tuple[int, int, tuple[int, ...]]] = [
+            (f, symbol, (symbol,)) for symbol, f in enumerate(frequencies) if f
+        ]
+        heapq.heapify(heap)
+        lengths, tie = [0] * len(frequencies), len(frequencies)
+        while len(heap) > 1:
+            a, b = heapq.heappop(heap), heapq.heappop(heap)
+            for symbol in a[2] + b[2]:
+                lengths[symbol] += 1
+            heapq.heappush(heap, (a[0] + b[0], tie, a[2] + b[2]))
+            tie += 1
+        if max(lengths) <= _LONGEST_CODE:
+            return lengths
+        frequencies = [(f + 1) // 2 for f in frequencies]  # flatter, so shallower
+
+
+def pixel_rows(pixels: NDArray[Any], rows: NDArray[np.uint8]) -> bytes:
+    """Return the zlib stream, without its checksum, of PNG rows without filters.
+
+    Args:
+        pixels: (H, W) of an integer type, equal where pixels are equal.
+        rows: uint8 (H, 1 + W * p), the same pixels as bytes, a 0 (no filter) before each row.
+    """
+    h, w = pixels.shape
+    p = (rows.shape[1] - 1) // w
+    change = changes(pixels.ravel(), 1) + 1
+    change = change[change % w != 0]
+    starts = np.concatenate((change, np.arange(h) * w))
+    starts.sort(kind="stable")
+    y, x = np.divmod(starts, w)
+    left = (np.diff(starts, append=h * w) - 1) * p  # bytes after the first pixel of a run
+    matches, rest = np.divmod(left, LONGEST_MATCH)
+    tail = np.where(rest < SHORTEST_MATCH, rest, 1)
+    opens_row = x == 0
+    tokens = p + matches + tail + opens_row
+    ends = tokens.cumsum()
+    begins = ends - tokens + opens_row
+    symbols = np.full(int(ends[-1]), MATCH_258)
+    match = np.full(symbols.size, LONGEST_MATCH)
+    symbols[begins[opens_row] - 1] = 0
+    first = rows[y[:, None], 1 + x[:, None] * p + np.arange(p)]  # (runs, p) bytes of each run's pixel
+    symbols[begins[:, None] + np.arange(p)] = first
+    for short in range(1, SHORTEST_MATCH):  # too short for a match: literals
+        some = rest == short
+        for i in range(short):
+            symbols[ends[some] - short + i] = first[some, i % p]
+    some = rest >= SHORTEST_MATCH
+    match[ends[some] - 1] = rest[some]
+    symbols[ends[some] - 1] = LENGTH_SYMBOL[rest[some]]
+    frequencies = np.bincount(symbols, minlength=_SYMBOLS)
+    frequencies[_END_OF_BLOCK] = 1
+    code = code_for(code_lengths(frequencies.tolist()), p)
+    is_match = symbols > _END_OF_BLOCK
+    literals = np.where(is_match, 0, symbols)
+    codes = np.where(is_match, code.match.take(match), code.literal.take(literals)).astype(np.uint64)
+    bits = np.where(is_match, code.match_bits.take(match), code.literal_bits.take(literals))
+    return compose(code, codes, bits, np.array([0, codes.size]))[0]
+
+
+def compose(code: Code, codes: NDArray[np.uint64], bits: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[bytes]:
+    """Return K zlib streams, without their checksums, of tokens given as codes of one Huffman code (CSR)."""
+    header, header_bits = code.header
+    end, end_bits = code.end
+    at, sizes, words = stream_layout(bits, offsets, header_bits, end_bits)
+    packed = pack_words(codes, bits, at, int(words[-1]), msb_first=False)
+    stop = words[:-1] * 32 + sizes - end_bits
+    last = np.uint64(end) << (stop & 31).astype(np.uint64)
+    packed[stop >> 5] += last & np.uint64(0xFFFFFFFF)
+    packed[(stop >> 5) + 1] += last >> np.uint64(32)
+    for i in range((header_bits + 31) // 32):
+        packed[words[:-1] + i] += np.uint64(header >> 32 * i & 0xFFFFFFFF)
+    buffer = packed.astype("<u4").tobytes()
+    begins = (words[:-1] * 4).tolist()
+    return [buffer[i : i + n] for i, n in zip(begins, ((sizes + 7) >> 3).tolist(), strict=True)]
+
+
+@cache
+def two_valued(value: int) -> tuple[Code, NDArray[np.uint32], NDArray[np.uint8]]:
+    """Return a code for long runs of the bytes 0 and ``value``, and the tokens of short runs.
+
+    Returns:
+        code: a match of 258 takes two bits, the two literals three each.
+        run: uint32 (2 * 258,), for each of the two bytes the code of a run of 1..258 of them.
+        run_bits: uint8 (2 * 258,). Every further 258 bytes of a run append a match of two bits, all 0.
+    """
+    lengths = [0] * _SYMBOLS
+    lengths[0] = lengths[value] = 3
+    lengths[MATCH_258] = 1
+    lengths[256:MATCH_258] = [7] * (MATCH_258 - 256)
+    for symbol in [s for s in range(1, 256) if s != value][:3]:  # not used; they make the code complete
+        lengths[symbol] = 7
+    code = code_for(lengths, 1)
+    run, run_bits = np.zeros((2, LONGEST_MATCH), np.int64), np.zeros((2, LONGEST_MATCH), np.int64)
+    for row, byte in enumerate((0, value)):
+        literal, n = int(code.literal[byte]), int(code.literal_bits[byte])
+        for rest in range(LONGEST_MATCH):  # bytes after the first
+            if rest < SHORTEST_MATCH:
+                run[row, rest] = sum(literal << n * i for i in range(rest + 1))
+                run_bits[row, rest] = n * (rest + 1)
+            else:
+                run[row, rest] = literal | int(code.match[rest]) << n
+                run_bits[row, rest] = n + int(code.match_bits[rest])
+    return code, run.ravel().astype(np.uint32), run_bits.ravel().astype(np.uint8)
