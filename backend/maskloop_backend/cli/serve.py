@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -64,7 +64,7 @@ from . import options
 def command(
     home: Path,
     pinned: str | None,
-    regions: str,
+    regions: Literal["class", "component"],
     min_area: int,
     basic_auth_user: str | None,
     basic_auth_password_file: Path | None,

@@ -25,6 +25,10 @@ from .projects import LeastRecent
 
 # Seconds for which a smart tool's clicks on one task trust that the image under its address is still the same.
 SAME_IMAGE_SECONDS = 600.0
+LONGEST_ADDRESS = 4096
+
+# Label Studio's URL, what stands in the task.
+Address = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Pipeline:
         self._metrics = metrics
         self._bulk = ThreadPoolExecutor(fetchers, thread_name_prefix="maskloop-fetch")
         self._single = ThreadPoolExecutor(fetchers, thread_name_prefix="maskloop-fetch-single")
-        self._seen: LeastRecent[tuple[ImageFetcher, str], tuple[str, float]] = LeastRecent()
+        self._seen: LeastRecent[Address, tuple[str, float]] = LeastRecent()
 
     def run(self, job: Job) -> Iterator[Outcome | None]:
         """Yield one outcome a task, in order, and None whenever there was none for a while.
@@ -132,7 +136,7 @@ class Pipeline:
 
     def _fetch(self, job: Job, task: dict[str, Any], priority: int) -> Future[Prediction]:
         key = job.mapping.image_key
-        address = (job.fetcher, str(task.get("data", {}).get(key)))
+        address = _address(job, task)
         if job.context is not None and (prediction := self._seen_lately(address, job.segmenter.version)) is not None:
             done: Future[Prediction] = Future()
             done.set_result(prediction)
@@ -140,13 +144,18 @@ class Pipeline:
         started = time.perf_counter()
         image = job.fetcher.fetch(task, key)
         self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
-        self._seen.set(address, (image.sha256, time.monotonic()))
+        if address is not None:
+            self._seen.set(address, (image.sha256, time.monotonic()))
         cache_key: Key = (image.sha256, job.segmenter.version)
         return self._cache.get_or_start(cache_key, lambda: self._batcher.submit(image.array, job.segmenter, priority))
 
-    def _seen_lately(self, address: tuple[ImageFetcher, str], version: str) -> Prediction | None:
+    def _seen_lately(self, address: Address | None, version: str) -> Prediction | None:
         """Return the stored prediction of an image that was fetched from the same address a moment ago."""
-        if (seen := self._seen.get(address)) is None or time.monotonic() - seen[1] > SAME_IMAGE_SECONDS:
+        if (
+            address is None
+            or (seen := self._seen.get(address)) is None
+            or time.monotonic() - seen[1] > SAME_IMAGE_SECONDS
+        ):
             return None
         return self._cache.get((seen[0], version))
 
@@ -186,6 +195,15 @@ class Pipeline:
         log(logging.WARNING, outcome, task=task.get("id"), reason=reason)
         self._metrics.tasks.labels(outcome).inc()
         return Outcome(b"[]", reason)
+
+
+def _address(job: Job, task: dict[str, Any]) -> Address | None:
+    """Return where a task's image is; None where that is the image itself, a data URI, which is too long to keep."""
+    data = task.get("data")
+    address = data.get(job.mapping.image_key) if isinstance(data, dict) else None
+    if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
+        return None
+    return job.fetcher.studio_url, address
 
 
 def _done(future: Future[Any], deadline: float) -> bool:
