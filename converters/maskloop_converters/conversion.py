@@ -131,9 +131,8 @@ def convert(
     changed = relabel(dataset, rename=rename or {}, drop=drop)
     parts = split_dataset(changed, split, seed=seed) if split else {"": changed}
     report = ConversionReport(name, to)
-    counter = _Counter(
-        progress, sum(p.count for p in parts.values()) if all(p.count is not None for p in parts.values()) else None
-    )  # type: ignore[misc]
+    counts = [part.count for part in parts.values() if part.count is not None]
+    counter = _Counter(progress, sum(counts) if len(counts) == len(parts) else None)
     with staged(target, overwrite=overwrite) as aside:
         for part, samples in parts.items():
             counted = replace(samples, samples=_Passing(samples, workers, counter))
