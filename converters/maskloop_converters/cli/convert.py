@@ -20,7 +20,7 @@ from .streams import source_path, target_path
 @options.source_format
 @options.labels
 @options.part
-@options.annotations
+@options.annotators
 @options.label_config
 @options.soft
 @click.option("--map", "renames", multiple=True, metavar="OLD=NEW", help="Rename a label; onto an existing one merges.")

@@ -17,7 +17,7 @@ from .streams import source_path
 @options.source_format
 @options.labels
 @options.part
-@options.annotations
+@options.annotators
 @options.label_config
 @click.option(
     "--overlay",

@@ -18,7 +18,7 @@ labels = click.option(
     help="Label list of SRC where it has none of its own: labels.json, a name a line, or id,name,r,g,b.",
 )
 part = click.option("--part", help="Read this part of SRC only (train, val).")
-annotations = click.option(
+annotators = click.option(
     "--annotations",
     type=click.Choice(["latest", "ground-truth", "all", "majority"]),
     help="Label Studio: which annotation of a task counts.  [default: latest]",

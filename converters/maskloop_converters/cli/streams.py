@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import click
 
 
 @contextmanager
@@ -20,7 +19,7 @@ def source_path(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="maskloop-") as folder:
         path = Path(folder) / "stdin.json"
         with path.open("wb") as file:
-            shutil.copyfileobj(click.get_binary_stream("stdin"), file)
+            shutil.copyfileobj(sys.stdin.buffer, file)
         yield path
 
 
@@ -34,4 +33,4 @@ def target_path(name: str) -> Iterator[Path]:
         path = Path(folder) / "stdout.json"
         yield path
         with path.open("rb") as file:
-            shutil.copyfileobj(file, click.get_binary_stream("stdout"))
+            shutil.copyfileobj(file, sys.stdout.buffer)
