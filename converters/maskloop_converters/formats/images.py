@@ -56,6 +56,7 @@ def probe(source: Path | bytes, where: str) -> ImageInfo:
     Raises:
         FormatError: no image, or an unreadable one.
     """
+    what = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
     try:
         # The pixels stay packed here, so a large size is no danger: who decodes sets the limit.
         with warnings.catch_warnings():
@@ -65,12 +66,11 @@ def probe(source: Path | bytes, where: str) -> ImageInfo:
                 width, height = image.size
                 name = image.format or ""
     except FileNotFoundError as error:
-        raise FormatError(f"{where}: there is no image {source!s}") from error
+        raise FormatError(f"{where}: there is no image {what}") from error
     except UnidentifiedImageError as error:
-        what = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
         raise FormatError(f"{where}: {what} is not an image in a format that Pillow knows") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{where}: cannot read the image's header: {error}") from error
+        raise FormatError(f"{where}: cannot read the header of the image, {what}: {error}") from error
     if orientation >= 5:
         width, height = height, width
     return ImageInfo(height, width, orientation, name)
@@ -106,13 +106,13 @@ def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, whe
         target: the file to make; its parents are made.
         mode: 'copy' byte for byte; 'link' symbolic to the source file (copied when the source is no file);
             'reference' writes nothing; 'upright' copies, rotated where EXIF asks for it.
-        report: counts images that are out of reach as a loss, and images whose readers must heed EXIF as a note.
+        report: notes images that are out of reach, and those whose readers must heed EXIF.
         where: file and record, for the report and errors.
     """
     if mode == "reference":
         return False
     if ref.source is None:
-        report.losses.add("images out of reach", f"{where}: {ref.uri or ref.name}")
+        report.notes.add("images out of reach, kept by their name and URI only", f"{where}: {ref.uri or ref.name}")
         return False
     if isinstance(ref.source, Path) and not ref.source.is_file():
         raise FormatError(f"{where}: there is no image {ref.source}")

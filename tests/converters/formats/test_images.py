@@ -93,6 +93,6 @@ def test_place_from_memory_and_from_nowhere(tmp_path: Path) -> None:
         assert target.read_bytes() == data
     assert not report.notes
     assert not place(ImageRef("a.jpg", None, uri="s3://b/a.jpg"), tmp_path / "x", "copy", report, "sample a")
-    assert report.losses.lines() == ["1 images out of reach (sample a: s3://b/a.jpg)"]
+    assert report.notes.examples == {"images out of reach, kept by their name and URI only": ["sample a: s3://b/a.jpg"]}
     with pytest.raises(FormatError, match=r"sample a: there is no image .*gone"):
         place(ImageRef("a.jpg", tmp_path / "gone"), tmp_path / "x", "copy", report, "sample a")

@@ -1,0 +1,235 @@
+"""From images of any size to predictions: shrink, pad, tile, batch, decide, put together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maskloop_converters.errors import DataError
+from maskloop_converters.samples import LabelSet
+
+from ..model.bundle import Bundle
+from ..model.config import STRIDE
+from ..model.preprocessing import mirror_indices, missing
+from .prediction import Prediction
+from .runtimes import KerasRuntime, Precision
+
+# Pixels of a batch: five images of 384 x 512. VGG16 needs 0.5 kB a pixel, and a CPU gains nothing from more.
+_BATCH_PIXELS = 1 << 20
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One image on its way.
+
+    Attributes:
+        padded: uint8 (h', w', 3): the image, shrunk where asked, mirrored up to multiples of 32.
+        inner: rows and columns of ``padded`` that are the image.
+        shrunk: its logits are enlarged to the size of ``labels``.
+        labels: uint8 (H, W), filled as the pieces come back; the original size.
+        confidence: uint8 (H, W), the same.
+    """
+
+    padded: NDArray[np.uint8]
+    inner: Box
+    shrunk: bool
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """What goes through the network at once: a whole padded image, or a tile of it.
+
+    Attributes:
+        job: whose piece it is.
+        seen: rows and columns of the padded image that the network gets; multiples of 32.
+        kept: rows and columns of the padded image that are taken from the result.
+    """
+
+    job: _Job
+    seen: Box
+    kept: Box
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """What the network gets: uint8 (h, w, 3)."""
+        return self.job.padded[self.seen]
+
+    @property
+    def group(self) -> Hashable:
+        """Pieces of equal groups fit into one batch."""
+        height, width = (side.stop - side.start for side in self.seen)
+        if not self.job.shrunk:
+            return height, width
+        return height, width, *((side.start, side.stop) for side in self.job.inner), self.job.labels.shape
+
+    def store(self, labels: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> None:
+        """Put the network's answer, uint8 (h, w) twice, to its place in the job's result."""
+        if self.job.shrunk:
+            self.job.labels[:], self.job.confidence[:] = labels, confidence
+            return
+        source = tuple(_shifted(kept, seen.start) for kept, seen in zip(self.kept, self.seen, strict=True))
+        target = tuple(_shifted(kept, inner.start) for kept, inner in zip(self.kept, self.job.inner, strict=True))
+        self.job.labels[target], self.job.confidence[target] = labels[source], confidence[source]
+
+
+class Predictor:
+    """A model version that predicts: a :class:`~.prediction.Segmenter`. Thread-safe.
+
+    Args:
+        bundle: the model version.
+        max_side: images with a longer side are shrunk to it before the prediction and their logits enlarged after it,
+            so that label maps have the original size; None never shrinks; 'record' does what the bundle's record says.
+        precision: see :class:`~.runtimes.KerasRuntime`.
+        tile: images of more than ``tile * tile`` pixels are predicted in tiles of this side, a multiple of 32, which
+            bounds the memory: 1536 needs about 1.5 GB with VGG16.
+        overlap: pixels that neighbouring tiles share, a multiple of 32 below ``tile``; each keeps its half. From the
+            receptive field on (512 for VGG16 with its head) the result is that of the whole image; less saves time.
+
+    Raises:
+        DataError: impossible sizes.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        max_side: int | Literal["record"] | None = "record",
+        precision: Precision = "auto",
+        tile: int = 1536,
+        overlap: int = 256,
+    ) -> None:
+        side = bundle.record.max_side if max_side == "record" else max_side
+        if side is not None and not 1 <= side <= tile:
+            raise DataError(f"max_side is a number of pixels in 1..{tile} (the side of a tile), got {side}")
+        if tile % STRIDE or overlap % STRIDE or not 0 <= overlap < tile:
+            raise DataError(f"tile and overlap are multiples of {STRIDE}, overlap < tile; got {tile} and {overlap}")
+        self._record = bundle.record
+        self._runtime = KerasRuntime(bundle, precision=precision)
+        self._max_side = side
+        self._tile = tile
+        self._overlap = overlap
+
+    @property
+    def version(self) -> str:
+        """The model version's name; '' for a bundle that was never saved."""
+        return self._record.version
+
+    @property
+    def labels(self) -> LabelSet:
+        """What the channels mean: channel k is ``labels.classes[k]``."""
+        return self._record.labels
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: 'float32' or 'bfloat16'."""
+        return self._runtime.precision
+
+    def warm_up(self, height: int = STRIDE, width: int = STRIDE) -> None:
+        """Compile, so that the first request need not wait for it; JAX compiles for this size only."""
+        self.predict([np.zeros((height, width, 3), np.uint8)])
+
+    def predict(self, images: Sequence[NDArray[Any]]) -> list[Prediction]:
+        """Return one prediction an image, in order; an image's prediction does not depend on its neighbours.
+
+        Args:
+            images: uint8 (H, W, 3) RGB arrays, EXIF rotation applied; sizes may differ.
+
+        Raises:
+            DataError: an array of another shape or type; the message says which.
+        """
+        jobs = [self._prepare(number, image) for number, image in enumerate(images)]
+        groups: dict[Hashable, list[_Piece]] = {}
+        for job in jobs:
+            for piece in self._pieces(job):
+                groups.setdefault(piece.group, []).append(piece)
+        for pieces in groups.values():
+            self._run(pieces)
+        return [Prediction(job.labels, job.confidence, image_score(job.confidence)) for job in jobs]
+
+    def _prepare(self, number: int, image: NDArray[Any]) -> _Job:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise DataError(
+                f"image {number}: expected uint8 (height, width, 3) RGB, got {image.dtype} of shape {image.shape}"
+            )
+        height, width = image.shape[:2]
+        longest = max(height, width)
+        shrunk = self._max_side is not None and longest > self._max_side
+        if shrunk:
+            factor = (self._max_side or longest) / longest
+            size = max(1, round(width * factor)), max(1, round(height * factor))
+            # Pillow widens its filter when it shrinks: no aliasing
+            image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        inner = tuple(slice(missing(side) // 2, missing(side) // 2 + side) for side in image.shape[:2])
+        if missing(image.shape[0]):
+            image = image[mirror_indices(image.shape[0])]
+        if missing(image.shape[1]):
+            image = image[:, mirror_indices(image.shape[1])]
+        result = np.empty((height, width), np.uint8)
+        return _Job(image, (inner[0], inner[1]), shrunk, result, np.empty_like(result))
+
+    def _pieces(self, job: _Job) -> Iterator[_Piece]:
+        height, width = job.padded.shape[:2]
+        if height * width <= self._tile**2:
+            yield _Piece(job, (slice(0, height), slice(0, width)), job.inner)
+            return
+        for rows, kept_rows in self._cuts(height, job.inner[0]):
+            for columns, kept_columns in self._cuts(width, job.inner[1]):
+                yield _Piece(job, (rows, columns), (kept_rows, kept_columns))
+
+    def _cuts(self, size: int, inner: slice) -> Iterator[Box]:
+        """Yield what the tiles of one side see and keep; they start at multiples of 32, as the poolings do."""
+        if size <= self._tile:
+            yield slice(0, size), inner
+            return
+        tile = self._tile
+        starts = [*range(0, size - tile, tile - self._overlap), size - tile]
+        # neighbours meet in the middle of what they share
+        borders = [(before + tile + after) // 2 for before, after in itertools.pairwise(starts)]
+        edges = [inner.start, *borders, inner.stop]
+        for start, kept in zip(starts, itertools.pairwise(edges), strict=True):
+            yield slice(start, start + tile), slice(*kept)
+
+    def _run(self, pieces: list[_Piece]) -> None:
+        """Predict pieces of one group and store the answers."""
+        height, width = pieces[0].pixels.shape[:2]
+        most = max(1, _BATCH_PIXELS // (height * width))
+        for first in range(0, len(pieces), most):
+            part = pieces[first : first + most]
+            batch = np.stack([piece.pixels for piece in part])
+            if self._runtime.static_shapes and 1 < len(part) < most:
+                batch = np.concatenate([batch, np.repeat(batch[-1:], most - len(part), axis=0)])
+            job = part[0].job
+            if job.shrunk:
+                answers = self._runtime.enlarged(batch, job.inner, *job.labels.shape)
+            else:
+                answers = self._runtime.labels(batch)
+            for piece, labels, confidence in zip(part, *answers, strict=False):
+                piece.store(labels, confidence)
+
+
+def image_score(confidence: NDArray[np.uint8]) -> float:
+    """Return an image's score: the mean over its pixels of the probability of the class they were given.
+
+    It is what Label Studio shows, and what its uncertainty sampling sorts by, lowest first. Large easy areas dilute it.
+
+    Args:
+        confidence: uint8 (H, W), probability times 255.
+
+    Returns:
+        0..1, never NaN.
+    """
+    return float(confidence.mean(dtype=np.float64) / 255)
+
+
+def _shifted(side: slice, origin: int) -> slice:
+    return slice(side.start - origin, side.stop - origin)

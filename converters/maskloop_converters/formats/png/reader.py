@@ -1,0 +1,274 @@
+"""Reading images with PNG masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import FormatError
+from ...masks import RunList
+from ...report import ErrorPolicy, OnError
+from ...samples import Dataset, ImageRef, LabelSet, Region, Sample, SoftEdge
+from ..images import probe
+from ..labels import find_label_file, read_labels
+from ..output import relative_path
+from ..parts import SKIPPED, Part, assemble, split_names
+from ..records import attributes, region_from_json, whole_number
+from .label_maps import Decoder, read_pixels
+from .layout import INDEX, SPLITS, Entry, find_layout, why_not
+
+
+def detect(path: Path) -> str | None:
+    """Return None if ``path`` is a folder of images with PNG masks, else the reason why not."""
+    path = Path(path)
+    if not path.is_dir():
+        return f"{path} is not a folder"
+    if any((root / INDEX).is_file() for root in _roots(path)):
+        return None
+    return None if any(why_not(root) is None for root in _roots(path)) else why_not(path)
+
+
+def splits(path: Path) -> tuple[str, ...]:
+    """Return the names of the parts that a dataset has ('train', 'val'); empty where it has no parts."""
+    path = Path(path)
+    return split_names(_parts(path, None, soft=False))
+
+
+def read(
+    path: Path,
+    *,
+    labels: LabelSet | Path | None = None,
+    split: str | None = None,
+    on_error: OnError = "fail",
+    soft: bool = False,
+) -> Dataset:
+    """Return a dataset of images with PNG masks.
+
+    Label maps become one region a class that is there; pixels of :attr:`LabelSet.fill_id` belong to no region.
+
+    Args:
+        path: the dataset's folder, see the module for the layouts.
+        labels: the classes, or a label list file; by default the list in the folder, else those of the dataset that
+            the layout comes from.
+        split: read this part only; by default all of them, one after another.
+        on_error: 'skip' leaves out samples that cannot be read and counts them in :attr:`Dataset.skipped`.
+        soft: keep the soft edges of binary masks (:class:`SoftEdge`).
+
+    Raises:
+        FormatError: no such dataset or part. While iterating: a file that is missing or unreadable, a mask whose size
+            is not its image's, an id or colour that is no label's, a sample's id that stands twice.
+    """
+    path = Path(path)
+    return assemble(path, _parts(path, labels, soft), split, on_error, "png")
+
+
+def _roots(path: Path) -> list[Path]:
+    """Return the folders that may hold a layout of their own: the dataset's, else one a split."""
+    return [path, *(path / split for split in SPLITS)]
+
+
+def _parts(path: Path, labels: LabelSet | Path | None, soft: bool) -> list[Part]:
+    if not path.is_dir():
+        raise FormatError(f"{path} is not a folder; a png dataset is a folder with images and masks")
+    if isinstance(labels, Path):
+        labels = read_labels(labels)
+    if (path / INDEX).is_file():
+        return [_indexed(path, labels, None, soft)]
+    if why_not(path) is None:
+        return _plain(path, labels, None)
+    found: list[Part] = []
+    for split in SPLITS:
+        root = path / split
+        if (root / INDEX).is_file():
+            found.append(_indexed(root, labels, split, soft))
+        elif root.is_dir() and why_not(root) is None:
+            found.extend(_plain(root, labels, split))
+    if not found:
+        raise FormatError(why_not(path) or str(path))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """Images and label maps without an index."""
+
+    split: str | None
+    labels: LabelSet
+    entries: list[Entry]
+
+    @property
+    def count(self) -> int:
+        return len(self.entries)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return {}
+
+    def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
+        decode = Decoder(self.labels)
+        for entry in self.entries:
+            with policy.record(SKIPPED):
+                yield _plain_sample(entry, decode)
+
+
+def _plain(root: Path, labels: LabelSet | None, split: str | None) -> list[Part]:
+    layout = find_layout(root)
+    if labels is None:
+        file = find_label_file(root) or (find_label_file(root.parent) if split else None)
+        labels = read_labels(file) if file else layout.labels
+    if labels is None:
+        raise FormatError(f"{root} has no list of labels; add labels.json or labels.txt, or give --labels")
+    if split is not None:
+        return [_Plain(split, labels, layout.entries)]
+    names: list[str | None] = [*layout.splits]
+    if any(entry.split is None for entry in layout.entries) or not names:
+        names.append(None)
+    return [_Plain(name, labels, [e for e in layout.entries if e.split == name]) for name in names]
+
+
+def _plain_sample(entry: Entry, decode: Decoder) -> Sample:
+    where = f"sample {entry.id}"
+    if entry.image is None:
+        raise FormatError(f"{where}: there is no image {entry.name} for the mask {entry.mask}")
+    if entry.mask is None:
+        raise FormatError(f"{where}: there is no mask for the image {entry.image}")
+    info = probe(entry.image, where)
+    ids, masks = decode.regions(entry.mask, (info.height, info.width), where)
+    regions = tuple(Region(label) for label in ids)
+    image = ImageRef(entry.name, entry.image, exif_orientation=info.orientation)
+    return Sample(entry.id, image, masks, regions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """A folder with our index."""
+
+    root: Path
+    split: str | None
+    labels: LabelSet
+    count: int
+    attributes: dict[str, Any]
+    soft: bool
+
+    def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
+        decode = Decoder(self.labels)
+        path = self.root / INDEX
+        with path.open("rb") as lines:
+            next(lines)
+            for number, line in enumerate(lines, 2):
+                with policy.record(SKIPPED):
+                    where = f"{path}, line {number}"
+                    yield _indexed_sample(self.root, _record(line, where), decode, self.soft, where)
+
+
+def _indexed(root: Path, labels: LabelSet | None, split: str | None, soft: bool) -> _Indexed:
+    path = root / INDEX
+    with path.open("rb") as lines:
+        header = _record(lines.readline(), f"{path}, line 1")
+        count = sum(1 for _ in lines)
+    if header.get("maskloop") != 1:
+        raise FormatError(f'{path}, line 1: expected a header with "maskloop": 1, received {header.get("maskloop")!r}')
+    if labels is None:
+        file = find_label_file(root)
+        if file is None:
+            raise FormatError(f"{root} has no list of labels; labels.json belongs beside {INDEX}")
+        labels = read_labels(file)
+    own = header.get("split")
+    split = own if isinstance(own, str) else split
+    return _Indexed(root, split, labels, count, attributes(header.get("attributes"), f"{path}, line 1"), soft)
+
+
+def _record(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: not JSON, perhaps truncated: {error}") from error
+    if not isinstance(record, dict):
+        raise FormatError(f"{where}: expected an object, received {record!r:.80}")
+    return record
+
+
+def _indexed_sample(root: Path, record: dict[str, Any], decode: Decoder, soft: bool, where: str) -> Sample:
+    sample_id, image, size = record.get("id"), record.get("image"), record.get("size")
+    if not isinstance(sample_id, str) or not isinstance(image, dict) or not isinstance(record.get("regions"), list):
+        raise FormatError(f"{where}: a sample needs a text id, an image and a list of regions")
+    if not isinstance(size, list) or len(size) != 2:
+        raise FormatError(f"{where}: size must be [height, width], received {size!r:.80}")
+    where = f"{where}, sample {sample_id}"
+    height, width = (whole_number(value, f"{where}: size") for value in size)
+    ref = _image_ref(root, image, (height, width), where)
+    regions = [region_from_json(r, f"{where}, region {k}") for k, r in enumerate(record["regions"])]
+    files = [r.get("mask") for r in record["regions"]]
+    if any(files) or "mask" not in record:
+        binary = [_binary(root, file, (height, width), f"{where}, region {k}") for k, file in enumerate(files)]
+        masks = RunList.from_masks((alpha > 127 for alpha in binary), height=height, width=width)
+        if soft:
+            regions = [_with_edge(region, alpha) for region, alpha in zip(regions, binary, strict=True)]
+    else:
+        mask = root / relative_path(str(record["mask"]), where)
+        regions, masks = _of_label_map(regions, decode, mask, (height, width), where)
+    extra = attributes(record.get("attributes"), where)
+    return Sample(sample_id, ref, masks, tuple(regions), extra)
+
+
+def _image_ref(root: Path, record: dict[str, Any], size: tuple[int, int], where: str) -> ImageRef:
+    name, uri, file, source = (record.get(key) for key in ("name", "uri", "file", "source"))
+    if not isinstance(name, str) or not all(value is None or isinstance(value, str) for value in (uri, file, source)):
+        raise FormatError(f"{where}: the image needs a text as its name, file and source, received {record!r:.80}")
+    path = root / relative_path(file, where) if file else Path(source) if source else None
+    if path is None:
+        return ImageRef(name, None, uri, whole_number(record.get("exif_orientation", 1), f"{where}: exif_orientation"))
+    info = probe(path, where)
+    if (info.height, info.width) != size:
+        raise FormatError(
+            f"{where}: the image {path} is {info.width} x {info.height} pixels, its masks are {size[1]} x {size[0]}"
+        )
+    return ImageRef(name, path, uri, info.orientation)
+
+
+def _binary(root: Path, file: Any, size: tuple[int, int], where: str) -> NDArray[np.uint8]:
+    """Return the opacity of a region's own PNG: uint8 (H, W)."""
+    if not isinstance(file, str):
+        raise FormatError(f"{where}: expected the path of its mask, received {file!r:.80}")
+    path = root / relative_path(file, where)
+    alpha = read_pixels(path, size, where).indices()
+    if alpha.dtype != np.uint8:
+        raise FormatError(f"{where}: {path} has 16 bits, expected an 8-bit mask of 0 and 255")
+    return alpha
+
+
+def _with_edge(region: Region, alpha: NDArray[np.uint8]) -> Region:
+    flat = alpha.ravel()
+    positions = np.flatnonzero((flat > 0) & (flat < 255))
+    if not positions.size:
+        return region
+    edge = SoftEdge(positions, flat[positions])
+    return Region(
+        region.label,
+        region.id,
+        region.score,
+        region.crowd,
+        region.instance,
+        region.origin,
+        edge,
+        region.attributes,
+    )
+
+
+def _of_label_map(
+    regions: list[Region], decode: Decoder, path: Path, size: tuple[int, int], where: str
+) -> tuple[list[Region], RunList]:
+    """Return the listed regions with their pixels; classes that somebody painted later come behind them."""
+    ids, masks = decode.regions(path, size, where, keep={region.label for region in regions})
+    rows = {label: k for k, label in enumerate(ids)}
+    listed = {region.label for region in regions}
+    regions = [*regions, *(Region(label) for label in ids if label not in listed)]
+    nothing = RunList.from_rows([np.array([size[0] * size[1]])], height=size[0], width=size[1])
+    masks = RunList.concatenate([masks, nothing])
+    return regions, masks.select([rows.get(region.label, len(rows)) for region in regions])

@@ -1,0 +1,218 @@
+"""Writing images with PNG masks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...codecs import png
+from ...errors import LabelError, TargetError
+from ...report import WriteReport
+from ...samples import Dataset, LabelSet, Region, Sample
+from ..images import ImageMode, place
+from ..labels import color_table, labels_to_json, palette
+from ..output import FreeNames, atomic_directory, relative_path
+from ..records import dumps, image_to_json, region_to_json
+from .layout import INDEX
+
+MaskKind = Literal["auto", "index", "color", "binary"]
+MASK_KINDS: tuple[MaskKind, ...] = ("auto", "index", "color", "binary")
+
+_LARGEST_ID = 65535
+
+
+def write(
+    dataset: Dataset,
+    path: Path,
+    *,
+    masks: MaskKind = "auto",
+    images: ImageMode = "copy",
+    colored: bool = False,
+    overwrite: bool = False,
+) -> WriteReport:
+    """Write a dataset as images with PNG masks, in our own layout (see the module).
+
+    Args:
+        dataset: what to write.
+        path: the folder to make.
+        masks: 'index' writes a label map of ids (8 bits, 16 where an id is above 255), 'color' one of the labels'
+            colours: both hold one label a pixel, and one region a class. 'binary' writes one PNG a region and holds
+            everything. 'auto' writes a label map of ids for every sample and, for those where it would lose
+            something, binary masks too, which are then what is read.
+        images: how images come along, see :func:`maskloop_converters.formats.images.place`.
+        colored: give label maps of ids a palette. Off by default: OpenCV and TensorFlow turn palettes to brightness.
+        overwrite: replace what is there.
+
+    Returns:
+        What was written, and what the masks cannot hold.
+
+    Raises:
+        OutputExistsError: something is there already.
+        TargetError: an id above 65535 in a label map of ids.
+        LabelError: a region whose label is not in the label set.
+    """
+    with atomic_directory(Path(path), overwrite=overwrite) as root:
+        writer = _Writer(root, dataset.labels, masks, images, colored)
+        header: dict[str, Any] = {"maskloop": 1, "format": "png", "masks": masks}
+        if dataset.split is not None:
+            header["split"] = dataset.split
+        if dataset.attributes:
+            header["attributes"] = dict(dataset.attributes)
+        with (root / INDEX).open("w", encoding="utf-8") as index:
+            index.write(dumps(header, "the dataset") + "\n")
+            for sample in dataset:
+                index.write(dumps(writer.write(sample), f"sample {sample.id}") + "\n")
+        document = labels_to_json(dataset.labels)
+        if masks == "color" or colored:
+            document["mask_colors"] = {str(k): list(color) for k, color in writer.colors.items()}
+        (root / "labels.json").write_text(dumps(document, "labels") + "\n", "utf-8")
+    return writer.report
+
+
+@dataclass(slots=True)
+class _Loss:
+    """What a label map of a sample loses; all zero when reading it back gives the sample."""
+
+    hidden: int = 0
+    merged: int = 0
+    soft: int = 0
+    unmarked: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.hidden or self.merged or self.soft or self.unmarked)
+
+
+def label_map_loss(sample: Sample, labels: LabelSet) -> _Loss:
+    """Return what is lost when a sample is kept as a label map with the list of its regions beside it."""
+    masks = sample.masks
+    covered = int(masks.union([0] * len(masks), 1).areas()[0]) if len(masks) else 0
+    looks_uncovered = any(region.label == labels.fill_id for region in sample.regions)
+    return _Loss(
+        hidden=int(masks.areas().sum()) - covered,
+        merged=len(masks) - len({region.label for region in sample.regions}),
+        soft=sum(region.edge.positions.size for region in sample.regions if region.edge is not None),
+        unmarked=sample.height * sample.width - covered if looks_uncovered else 0,
+    )
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes samples below a folder and gives their index records."""
+
+    root: Path
+    labels: LabelSet
+    masks: MaskKind
+    images: ImageMode
+    colored: bool
+    report: WriteReport = field(default_factory=WriteReport)
+    colors: dict[int, tuple[int, int, int]] = field(init=False)
+    _names: FreeNames = field(default_factory=FreeNames)
+    _known: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.colors = color_table(self.labels)
+        self._known = {label.id for label in self.labels.labels}
+        self._known |= {k for k in (self.labels.ignore_id, self.labels.background_id) if k is not None}
+
+    def write(self, sample: Sample) -> dict[str, Any]:
+        """Write the files of a sample and return its line of the index."""
+        where = f"sample {sample.id}"
+        for region in sample.regions:
+            if region.label not in self._known:
+                raise LabelError(
+                    f"{where}: region {region.id!r} has label {region.label}, which is not in the label set"
+                )
+        image = image_to_json(sample)
+        # Masks are called like their image, with another extension.
+        name = self._names.take(relative_path(sample.image.name, where), by_stem=True)
+        if place(sample.image, self.root / "images" / name, self.images, self.report, where):
+            image["file"] = f"images/{name}"
+        elif isinstance(sample.image.source, Path):
+            image["source"] = str(sample.image.source.resolve())
+        record: dict[str, Any] = {"id": sample.id, "image": image, "size": [sample.height, sample.width]}
+        stem = name.with_suffix("").as_posix()
+        loss = label_map_loss(sample, self.labels) if self.masks != "binary" else _Loss()
+        regions: list[Region] = list(sample.regions)
+        if self.masks != "binary":
+            written = self._label_map(sample, stem, where)
+            if written is not None:
+                record["mask"] = written
+            if self.masks in ("index", "color"):
+                self._count(loss, where)
+                regions = _one_a_class(regions) if loss.merged else regions
+        records = [region_to_json(region) for region in regions]
+        if self.masks == "binary" or (self.masks == "auto" and (loss or "mask" not in record)):
+            if self.masks == "auto":
+                self.report.notes.add("samples with binary masks, as a label map would lose something", where)
+            for r, file in zip(records, self._binary(sample, stem), strict=True):
+                r["mask"] = file
+        record["regions"] = records
+        if sample.attributes:
+            record["attributes"] = dict(sample.attributes)
+        self.report.samples += 1
+        self.report.regions += len(regions)
+        return record
+
+    def _count(self, loss: _Loss, where: str) -> None:
+        losses = self.report.losses
+        losses.add("pixels hidden by regions that lie over them", f"{where}: {loss.hidden}", loss.hidden)
+        losses.add("regions merged into the one of their class", f"{where}: {loss.merged}", loss.merged)
+        losses.add("soft edge pixels made hard", f"{where}: {loss.soft}", loss.soft)
+        kind = f"uncovered pixels that read as label {self.labels.fill_id}"
+        losses.add(kind, f"{where}: {loss.unmarked}", loss.unmarked)
+
+    def _label_map(self, sample: Sample, stem: str, where: str) -> str | None:
+        """Write the label map and return its path in the dataset; None where 'auto' does without one."""
+        ids = sample.label_map(self.labels)
+        if self.masks == "color":
+            data = png.write_label_map(self._paint(ids))
+        elif ids.dtype == np.uint32:
+            if self.masks == "auto":
+                return None
+            raise TargetError(
+                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use masks='color' or 'binary'"
+            )
+        else:
+            colors = palette(self.colors) if self.colored and ids.dtype == np.uint8 else None
+            data = png.write_label_map(ids, colors)
+        return self._save(f"masks/{stem}.png", data)
+
+    def _paint(self, ids: NDArray[Any]) -> NDArray[np.uint8]:
+        present, index = np.unique(ids, return_inverse=True)
+        table = np.array([self.colors[k] for k in present.tolist()], np.uint8)
+        painted: NDArray[np.uint8] = table[index.reshape(ids.shape)]
+        return painted
+
+    def _binary(self, sample: Sample, stem: str) -> list[str]:
+        """Write one PNG a region and return their paths in the dataset."""
+        names = {label.id: re.sub(r"[^\w-]+", "_", label.name)[:60] for label in self.labels.labels}
+        files = []
+        for k, (region, data) in enumerate(zip(sample.regions, png.write_masks(sample.masks, 255), strict=True)):
+            if region.edge is not None:
+                alpha = np.where(sample.masks.mask(k), np.uint8(255), np.uint8(0))
+                alpha.ravel()[region.edge.positions] = region.edge.alpha
+                data = png.write_label_map(alpha)
+            name = names.get(region.label, str(region.label))
+            files.append(self._save(f"regions/{stem}/{k:03d}-{name}.png", data))
+        return files
+
+    def _save(self, name: str, data: bytes) -> str:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return name
+
+
+def _one_a_class(regions: list[Region]) -> list[Region]:
+    """Return one region a class, where the last of its class lay; what only one of several had is left out."""
+    often = Counter(region.label for region in regions)
+    last = {region.label: region for region in regions}
+    order = dict.fromkeys(region.label for region in reversed(regions))
+    merged = [last[label] if often[label] == 1 else Region(label) for label in reversed(order)]
+    return [replace(region, edge=None) for region in merged]
