@@ -67,6 +67,17 @@ def parse(xml: str, where: str) -> StudioConfig:
     return StudioConfig(labels, controls, images)
 
 
+def label_names(labels: LabelSet) -> dict[int, str]:
+    """Return the name by id of all that a region may be: ignored and background ids that are no labels get one."""
+    names = {label.id: label.name for label in labels.labels}
+    for label_id, name in ((labels.ignore_id, "ignored"), (labels.background_id, "background")):
+        if label_id is not None and label_id not in names:
+            while name in names.values():
+                name += " area"
+            names[label_id] = name
+    return names
+
+
 def render(labels: LabelSet, controls: Iterable[tuple[str, str, str]], images: Mapping[str, str]) -> str:
     """Return the label config of masks.
 
@@ -77,14 +88,15 @@ def render(labels: LabelSet, controls: Iterable[tuple[str, str, str]], images: M
         images: name of an Image object -> key of the task's data.
     """
     colors = color_table(labels)
+    names = label_names(labels)
     view = ElementTree.Element("View")
     for name, key in images.items():
         ElementTree.SubElement(view, "Image", name=name, value=f"${key}", zoom="true", zoomControl="true")
     for tag, name, image in controls:
         control = ElementTree.SubElement(view, tag, name=name, toName=image)
-        for label in labels.labels:
-            background = "#{:02x}{:02x}{:02x}".format(*colors[label.id])
-            ElementTree.SubElement(control, "Label", value=label.name, background=background, category=str(label.id))
+        for label_id, label in names.items():
+            background = "#{:02x}{:02x}{:02x}".format(*colors[label_id])
+            ElementTree.SubElement(control, "Label", value=label, background=background, category=str(label_id))
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 

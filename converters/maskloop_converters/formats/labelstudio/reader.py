@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...codecs import png, studio_rle
+from ...codecs import brush_strokes, png, studio_rle
 from ...errors import CodecError, DataError, FormatError, LabelError
 from ...masks import RunList
 from ...report import ErrorPolicy, OnError
@@ -20,9 +21,10 @@ from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftE
 from ..images import probe
 from ..labels import labels_from_json, read_labels
 from ..output import relative_path
+from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
-from .config import parse
-from .shapes import majority, polygon_percent, rectangle_percent, strokes
+from .config import label_names, parse
+from .shapes import majority, polygon_percent, rectangle_percent
 from .tasks import (
     DEFAULT_CONTROL,
     DEFAULT_IMAGE,
@@ -145,6 +147,7 @@ def read(
     split = record.get("split")
     reader = _Reader(
         labels=labels,
+        ids={name: label_id for label_id, name in label_names(labels).items()},
         controls=config.controls if config and label_config else None,
         image_keys=config.images if config else {},
         places=[Path(images)] if images is not None else [root / "images", root],
@@ -248,7 +251,7 @@ class _Samples:
         seen: set[str] = set()
         for file in self.files:
             for number, task in enumerate(tasks(file)):
-                with policy.record("tasks skipped"):
+                with policy.record(SKIPPED):
                     if isinstance(task, FormatError):
                         raise task
                     for sample in self.reader.samples(task, f"{file.stem}-{number}"):
@@ -264,6 +267,7 @@ class _Reader:
 
     Attributes:
         labels: the classes.
+        ids: of the labels by name.
         controls: the names that ``from_name`` may have, None for any.
         image_keys: name of an Image object -> key of the task's data.
         places: folders to look for images in.
@@ -274,6 +278,7 @@ class _Reader:
     """
 
     labels: LabelSet
+    ids: Mapping[str, int]
     controls: Mapping[str, str] | None
     image_keys: Mapping[str, str]
     places: list[Path]
@@ -428,10 +433,8 @@ class _Reader:
         if not shape.names:
             raise LabelError(f"{where}: the region has no label; give it one in the editor")
         for name in shape.names:
-            try:
-                self.labels.by_name(name)
-            except LabelError as error:
-                raise LabelError(f"{where}: {error}") from None
+            if name not in self.ids:
+                raise LabelError(f"{where}: no label is named {name!r}; there are: {', '.join(self.ids)}")
 
     def _masks(self, shapes_ok: list[tuple[Shape, str]], height: int, width: int) -> list[RunList | DataError]:
         """Return the mask of every shape, or what is wrong with it; all brushes are decoded together."""
@@ -493,7 +496,7 @@ class _Reader:
             regions.append(
                 replace(
                     base,
-                    label=self.labels.by_name(name).id,
+                    label=self.ids[name],
                     id=region_id if not number else f"{region_id}:{name}",
                     attributes={**extra, **({NAMESPACE: own} if own else {})},
                 )
@@ -501,12 +504,10 @@ class _Reader:
         return regions
 
     def _edge(self, value: dict[str, Any], mask: RunList) -> SoftEdge | None:
-        if "imageDataURL" in value:
-            flat = _png_alpha(value["imageDataURL"], mask.height, mask.width).ravel()
-        elif _is_brush(value):
-            flat = studio_rle.decode_alpha(value["rle"], mask.height, mask.width).ravel()
-        else:
+        alpha = _opacity(value, mask.height, mask.width)
+        if alpha is None:
             return None
+        flat = alpha.ravel()
         positions = np.flatnonzero((flat > 0) & (flat < 255))
         return SoftEdge(positions, flat[positions]) if positions.size else None
 
@@ -521,7 +522,7 @@ class _Reader:
             parts = []
             for drawn, masks in drawings:
                 own = [k for k, region in enumerate(drawn) if region.label == label.id]
-                parts.append(masks.select(own).union([0] * len(own), 1) if own else _nothing(height, width))
+                parts.append(masks.select(own).union([0] * len(own), 1))
             mask = majority(parts)
             if mask.areas()[0]:
                 regions.append(Region(label.id, id=f"majority-{label.name}"))
@@ -531,10 +532,6 @@ class _Reader:
 
 def _newest(drawn: list[Drawn]) -> list[Drawn]:
     return [max(drawn, key=lambda d: d.age)] if drawn else []
-
-
-def _nothing(height: int, width: int) -> RunList:
-    return RunList.from_rows([np.array([height * width])], height=height, width=width)
 
 
 def _ours(meta: Any) -> dict[str, Any]:
@@ -570,16 +567,31 @@ def _is_brush(value: Mapping[str, Any]) -> bool:
 
 def _mask(value: dict[str, Any], height: int, width: int) -> RunList:
     """Return the mask of one result's value."""
-    if "touches" in value:
-        below = studio_rle.decode([value["rle"]], height, width).mask(0) if value.get("rle") else None
-        return strokes(value["touches"], height, width, below)
-    if "rle" in value:
+    if _is_brush(value):
         return studio_rle.decode([value["rle"]], height, width)
-    if "imageDataURL" in value:
-        return RunList.from_masks([_png_alpha(value["imageDataURL"], height, width) > 127], height=height, width=width)
+    alpha = _opacity(value, height, width)
+    if alpha is not None:
+        return RunList.from_masks([alpha > 127], height=height, width=width)
     if "points" in value:
         return polygon_percent(value["points"], height, width)
     return rectangle_percent(value, height, width)
+
+
+def _opacity(value: dict[str, Any], height: int, width: int) -> NDArray[np.uint8] | None:
+    """Return the opacity of a brush, bitmask or draft: uint8 (height, width); None for outlines."""
+    if "imageDataURL" in value:
+        return _png_alpha(value["imageDataURL"], height, width)
+    below = studio_rle.decode_alpha(value["rle"], height, width) if value.get("rle") or _is_brush(value) else None
+    if "touches" not in value:
+        return below
+    touches = value["touches"]
+    if (
+        height * width > png.MAX_PIXELS
+        or not isinstance(touches, list)
+        or not all(isinstance(t, dict) for t in touches)
+    ):
+        raise CodecError(f"touches are a list of strokes on at most {png.MAX_PIXELS} pixels, received {touches!r:.80}")
+    return brush_strokes.rasterise(touches, height, width, below)
 
 
 def _data_url(url: Any, where: str) -> bytes:
@@ -592,7 +604,7 @@ def _data_url(url: Any, where: str) -> bytes:
         raise FormatError(f"{where}: the data URL is no base64: {error}") from error
 
 
-def _png_alpha(url: Any, height: int, width: int) -> Any:
+def _png_alpha(url: Any, height: int, width: int) -> NDArray[np.uint8]:
     """Return the opacity of a BitmaskLabels value: uint8 (height, width)."""
     image = png.read(_data_url(url, "imageDataURL"), max_pixels=height * width)
     if image.pixels.shape[:2] != (height, width):
@@ -604,5 +616,6 @@ def _png_alpha(url: Any, height: int, width: int) -> Any:
     if image.kind == "palette" and image.palette_alpha is not None:
         table = np.full(256, 255, np.uint8)
         table[: image.palette_alpha.size] = image.palette_alpha
-        return table[image.pixels]
+        opacity: NDArray[np.uint8] = table[image.pixels]
+        return opacity
     raise CodecError(f"the bitmask is a {image.kind} PNG without opacity; its opacity is the mask")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...codecs.png import MAX_PIXELS
 from ...errors import CodecError
 from ...masks import RunList
 
@@ -97,47 +96,3 @@ def majority(parts: list[RunList]) -> RunList:
     return RunList.from_intervals(
         where[enough], where[enough + 1], rows, count=1, height=joined.height, width=joined.width
     )
-
-
-def strokes(touches: Any, height: int, width: int, start: NDArray[np.bool_] | None = None) -> RunList:
-    """Return the mask of brush strokes, which is how drafts keep a region that was not submitted yet.
-
-    Args:
-        touches: Label Studio's list of strokes, ``type`` 'add' or 'eraser', ``relativePoints`` [x, y, x, y, ...] in
-            percent of the image and ``relativeStrokeWidth`` in percent of its width; ends and joints are round.
-        height: of the mask.
-        width: of the mask.
-        start: bool (height, width), what the strokes go over; nothing by default.
-    """
-    if height * width > MAX_PIXELS:
-        raise CodecError(f"strokes on an image of {width} x {height} pixels; at most {MAX_PIXELS} pixels are drawn")
-    mask = np.zeros((height, width), bool) if start is None else start.copy()
-    if not isinstance(touches, list):
-        raise CodecError(f"touches are a list of strokes, received {touches!r:.80}")
-    for touch in touches:
-        try:
-            points = np.asarray(touch["relativePoints"], np.float64).reshape(-1, 2) * (width / 100, height / 100)
-            radius = float(touch["relativeStrokeWidth"]) * width / 200
-        except (KeyError, TypeError, ValueError) as error:
-            raise CodecError(f"a stroke has relativePoints and relativeStrokeWidth in percent: {error!r}") from error
-        if not len(points) or not np.isfinite(points).all() or not 0 <= radius <= _FARTHEST:
-            raise CodecError("a stroke has no points, or one that is not finite")
-        for a, b in zip(points, points[1:] if len(points) > 1 else points, strict=False):
-            _capsule(mask, a, b, radius, touch.get("type") != "eraser")
-    return RunList.from_masks([mask], height=height, width=width)
-
-
-def _capsule(
-    mask: NDArray[np.bool_], a: NDArray[np.float64], b: NDArray[np.float64], radius: float, value: bool
-) -> None:
-    """Set the pixels whose centre is within ``radius`` of the segment from a to b, each (x, y)."""
-    height, width = mask.shape
-    low = np.clip(np.floor(np.minimum(a, b) - radius), 0, (width, height)).astype(int)
-    high = np.clip(np.ceil(np.maximum(a, b) + radius), 0, (width, height)).astype(int)
-    x = np.arange(low[0], high[0]) + 0.5 - a[0]
-    y = (np.arange(low[1], high[1]) + 0.5 - a[1])[:, None]
-    along = b - a
-    length = float(along @ along)
-    t = np.clip((x * along[0] + y * along[1]) / length, 0, 1) if length else 0.0
-    near = (x - t * along[0]) ** 2 + (y - t * along[1]) ** 2 <= radius * radius
-    mask[low[1] : high[1], low[0] : high[0]][near] = value

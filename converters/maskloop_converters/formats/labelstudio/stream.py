@@ -35,8 +35,8 @@ def elements(path: Path) -> Iterator[tuple[int, Any]]:
 def _elements(window: _Window) -> Iterator[tuple[int, Any]]:
     number = 0
     if window.peek() != "[":
-        while window.peek():
-            yield number, window.value(f"value {number}")
+        while window.peek() or not number:
+            yield number, window.value(f"task number {number}")
             number += 1
         return
     mark = window.take()

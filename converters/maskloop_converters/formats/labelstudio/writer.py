@@ -22,9 +22,9 @@ from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
 from ..labels import labels_to_json
-from ..output import atomic_directory, atomic_file, relative_path
+from ..output import FreeNames, atomic_directory, atomic_file, relative_path
 from ..records import dumps
-from .config import render
+from .config import label_names, render
 from .reader import CONFIG, LABELS, TASKS, beside
 from .tasks import DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY, NAMESPACE, OURS, image_name
 
@@ -125,7 +125,11 @@ class _Writer:
     report: WriteReport = field(default_factory=WriteReport)
     _controls: dict[tuple[str, str, str], None] = field(default_factory=dict)
     _images: dict[str, str] = field(default_factory=dict)
-    _files: set[str] = field(default_factory=set)
+    _files: FreeNames = field(default_factory=FreeNames)
+    _names: dict[int, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._names = label_names(self.labels)
 
     def config(self) -> str:
         """Return the label config of what was written."""
@@ -162,7 +166,7 @@ class _Writer:
     def _task_record(self, sample: Sample, facts: Mapping[str, Any], where: str) -> dict[str, Any]:
         key = str(facts.get("image_key", DEFAULT_KEY))
         image = sample.image
-        stored = self._free(relative_path(image.name, where).as_posix())
+        stored = self._files.take(relative_path(image.name, where)).as_posix()
         if self.folder is not None:
             place(image, self.folder / "images" / stored, self.images, self.report, where)
         elif self.images != "reference":
@@ -190,16 +194,6 @@ class _Writer:
         record["meta"] = {**_object(facts.get("meta")), OURS: ours}
         return {**record, **{k: v for k, v in _object(facts.get("task")).items() if k not in record}}
 
-    def _free(self, name: str) -> str:
-        """Return a file name that no other image has taken."""
-        stem, dot, suffix = name.rpartition(".")
-        free, number = name, 2
-        while free in self._files:
-            free = f"{stem or suffix}-{number}{dot if stem else ''}{suffix if stem else ''}"
-            number += 1
-        self._files.add(free)
-        return free
-
     def _result(self, sample: Sample, facts: Mapping[str, Any], where: str) -> bytes:
         """Return the JSON list of an annotation's results."""
         values = self._values(sample)
@@ -208,7 +202,7 @@ class _Writer:
         size = {"original_width": sample.width, "original_height": sample.height, "image_rotation": 0}
         for k, region in enumerate(sample.regions):
             own = _facts(region.attributes)
-            names, merged = _names(own, sample.regions, k, self.labels, where)
+            names, merged = _names(own, sample.regions, k, self._names, where)
             if merged:
                 continue
             kind, geometry = next(values[k])
@@ -297,26 +291,22 @@ def _opacity_png(alpha: NDArray[np.uint8]) -> bytes:
 
 
 def _names(
-    own: Mapping[str, Any], regions: tuple[Region, ...], k: int, labels: LabelSet, where: str
+    own: Mapping[str, Any], regions: tuple[Region, ...], k: int, names: Mapping[int, str], where: str
 ) -> tuple[list[str], bool]:
     """Return the labels of a region, and whether it was written already with the first one of its labels."""
     region = regions[k]
-    try:
-        name = labels.by_id(region.label).name
-    except LabelError as error:
-        raise LabelError(f"{where}, region {region.id}: {error}") from None
+    if region.label not in names:
+        known = ", ".join(f"{label_id} {name}" for label_id, name in names.items())
+        raise LabelError(f"{where}, region {region.id!r}: no label has id {region.label}; there are: {known}")
+    name = names[region.label]
     several = own.get("labels")
     if not isinstance(several, list) or name not in several:
         return [name], False
     at = several.index(name)
     first = k - at
-    if first < 0 or [_label_name(labels, r) for r in regions[first : first + len(several)]] != several:
+    if first < 0 or [names.get(r.label) for r in regions[first : first + len(several)]] != several:
         return [name], False  # its labels were renamed or some of them dropped: it stands for itself
     return several, at > 0
-
-
-def _label_name(labels: LabelSet, region: Region) -> str | None:
-    return next((label.name for label in labels.labels if label.id == region.label), None)
 
 
 def _facts(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
