@@ -56,15 +56,16 @@ class Overlays:
         """Draw the contact sheet, ``contact-sheet.jpg``."""
         rows = -(-len(self._thumbnails) // COLUMNS)
         cell, line = THUMBNAIL + 12, 20
+        row = max((picture.height for _, picture in self._thumbnails), default=0) + line + 12
         legend = line * (-(-len(self._labels.labels) // COLUMNS)) + 16
-        sheet = Image.new("RGB", (COLUMNS * cell, legend + rows * (cell + line)), _PAPER)
+        sheet = Image.new("RGB", (COLUMNS * cell, legend + rows * row), _PAPER)
         pen = ImageDraw.Draw(sheet)
         for k, label in enumerate(self._labels.labels):
             x, y = k % COLUMNS * cell + 8, k // COLUMNS * line + 8
             pen.rectangle((x, y, x + 12, y + 12), fill=self._colors[label.id], outline=_TEXT)
             pen.text((x + 18, y), label.name, fill=_TEXT)
         for k, (name, picture) in enumerate(self._thumbnails):
-            x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * (cell + line)
+            x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * row
             sheet.paste(picture, (x, y))
             pen.text((x, y + picture.height + 2), name[-38:], fill=_TEXT)
         sheet.save(self._folder / "contact-sheet.jpg", quality=90)
