@@ -31,8 +31,8 @@ def new_directory(directory: Path) -> Iterator[Path]:
     try:
         yield aside
         for path in aside.iterdir():
-            _flush(path)
-        _flush(aside)
+            flush(path)
+        flush(aside)
         try:
             aside.rename(directory)
         except OSError as error:
@@ -41,7 +41,7 @@ def new_directory(directory: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    _flush(directory.parent)
+    flush(directory.parent)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -49,14 +49,14 @@ def replace_text(path: Path, text: str) -> None:
     aside = path.parent / f"{ASIDE}{uuid4().hex}"
     try:
         aside.write_text(text, encoding="utf-8")
-        _flush(aside)
+        flush(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    _flush(path.parent)
+    flush(path.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Make the disk hold a file's bytes, or a directory's entries, before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

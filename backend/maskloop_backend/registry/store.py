@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from uuid import uuid4
 from maskloop_converters.errors import DataError
 
 from ..model import record as records
-from ..model.durable import ASIDE, replace_text
+from ..model.durable import ASIDE, flush, replace_text
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Registry:
                 target = self.models / saved.version
                 if not target.exists():
                     aside.rename(target)
+                    flush(self.models)
                 elif records.verify(target).sha256 != saved.record.sha256:
                     raise BundleError(f"{target} exists already and holds other weights; nothing was written")
             finally:
@@ -101,6 +102,48 @@ class Registry:
             BundleError: it is damaged, half-written or changed; the message names the file.
         """
         return _own_name(records.verify(self._directory(version)), version)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one JSON object a version, oldest first.
+
+        Each has 'version', 'serving' (bool), and either 'created', 'labels' (names), 'metrics', 'parent' and
+        'architecture', or 'error' for a version whose record is damaged.
+        """
+        serving = self.serving()
+        rows: list[dict[str, Any]] = []
+        for version in self.versions():
+            row: dict[str, Any] = {"version": version, "serving": version == serving}
+            try:
+                record = self.record(version)
+            except BundleError as error:
+                rows.append({**row, "error": str(error)})
+                continue
+            rows.append(
+                {
+                    **row,
+                    "created": record.created,
+                    "labels": [label.name for label in record.labels.classes],
+                    "metrics": dict(record.metrics),
+                    "parent": record.parent,
+                    "architecture": record.architecture.to_json(),
+                }
+            )
+        return rows
+
+    def check(self, versions: Sequence[str] = ()) -> dict[str, str | None]:
+        """Return, for each of the given versions or for all, what is wrong with it; None where nothing is.
+
+        Raises:
+            RegistryError: there is no version of a given name.
+        """
+        found: dict[str, str | None] = {}
+        for version in versions or self.versions():
+            try:
+                self.verify(version)
+                found[version] = None
+            except BundleError as error:
+                found[version] = str(error)
+        return found
 
     def serving(self) -> str | None:
         """Return the name of the version that is served, None before the first is chosen.

@@ -75,6 +75,27 @@ def relative_path(name: str, where: str) -> PurePosixPath:
     return path
 
 
+class FreeNames:
+    """Gives every file of an output a path of its own."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
+        """Return ``path``, or with ``-2``, ``-3``, ... before its extension where it is taken.
+
+        Args:
+            path: as it should be.
+            by_stem: paths that differ in their extension only count as the same.
+        """
+        free, number = path, 2
+        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken:
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            number += 1
+        self._taken.add(key)
+        return free
+
+
 def _check_free(path: Path, overwrite: bool) -> None:
     if overwrite or not (path.exists() or path.is_symlink()):
         return

@@ -92,7 +92,7 @@ def test_components_are_opencv_s(labels: Any, min_area: int) -> None:
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(DataError, match="min_area.*got 0"):
+    with pytest.raises(DataError, match=r"min_area.*got 0"):
         extract(prediction(MAP), min_area=0)
     with pytest.raises(DataError, match="not per 'pixel'"):
         extract(prediction(MAP), per="pixel")  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
 from ..labels import color_table, labels_to_json, palette
-from ..output import atomic_directory, relative_path
+from ..output import FreeNames, atomic_directory, relative_path
 from ..records import dumps, image_to_json, region_to_json
 from .layout import INDEX
 
@@ -112,7 +112,7 @@ class _Writer:
     colored: bool
     report: WriteReport = field(default_factory=WriteReport)
     colors: dict[int, tuple[int, int, int]] = field(init=False)
-    _names: set[str] = field(default_factory=set)
+    _names: FreeNames = field(default_factory=FreeNames)
     _known: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,7 +129,8 @@ class _Writer:
                     f"{where}: region {region.id!r} has label {region.label}, which is not in the label set"
                 )
         image = image_to_json(sample)
-        name = self._free(relative_path(sample.image.name, where))
+        # Masks are called like their image, with another extension.
+        name = self._names.take(relative_path(sample.image.name, where), by_stem=True)
         if place(sample.image, self.root / "images" / name, self.images, self.report, where):
             image["file"] = f"images/{name}"
         elif isinstance(sample.image.source, Path):
@@ -165,15 +166,6 @@ class _Writer:
         losses.add("soft edge pixels made hard", f"{where}: {loss.soft}", loss.soft)
         kind = f"uncovered pixels that read as label {self.labels.fill_id}"
         losses.add(kind, f"{where}: {loss.unmarked}", loss.unmarked)
-
-    def _free(self, name: PurePosixPath) -> PurePosixPath:
-        """Return a name whose stem no other sample has taken: masks are called like their image."""
-        free, number = name, 2
-        while free.with_suffix("").as_posix() in self._names:
-            free = name.with_name(f"{name.stem}-{number}{name.suffix}")
-            number += 1
-        self._names.add(free.with_suffix("").as_posix())
-        return free
 
     def _label_map(self, sample: Sample, stem: str, where: str) -> str | None:
         """Write the label map and return its path in the dataset; None where 'auto' does without one."""

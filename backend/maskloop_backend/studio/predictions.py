@@ -1,0 +1,176 @@
+"""Predictions as Label Studio stores them: one JSON object a task, its masks as brush, bitmask, polygon or rectangle regions.
+
+Every region has an id of its own in the task, because the editor gives a second region of the same id the first one's
+mask; no region is empty, because the editor would submit an invisible one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from maskloop_converters.codecs import png, studio_rle
+from maskloop_converters.masks import RunList
+
+from ..inference.prediction import Prediction
+from ..inference.regions import Regions, extract
+from . import smart_tools
+from .label_config import UNMAPPED, Control, ControlMapping, LabelMapping
+
+# Corners of a polygon may leave the outline by this much, in pixels.
+POLYGON_TOLERANCE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionOptions:
+    """How a prediction becomes regions.
+
+    Attributes:
+        per: one region a 'class' or one a connected 'component'; rectangles and polygons are always per component.
+        min_area: smaller regions, in pixels, are left out, >= 1.
+    """
+
+    per: Literal["class", "component"] = "class"
+    min_area: int = 1
+
+
+def build(
+    prediction: Prediction,
+    mapping: LabelMapping,
+    options: PredictionOptions,
+    *,
+    version: str,
+    context: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the prediction of one task, as /predict answers it.
+
+    Args:
+        prediction: of the task's image.
+        mapping: of the model's classes to the project's labels.
+        options: how it becomes regions.
+        version: the model version's name.
+        context: ``params.context`` of a smart tool's request; the answer is then the one region under its clicks or in
+            its box. None for the whole image.
+
+    Returns:
+        ``{"result": [...], "score": 0..1, "model_version": version}`` for orjson.dumps: brush RLEs are orjson.Fragment.
+    """
+    result: list[dict[str, Any]] = []
+    for control_mapping in mapping.controls:
+        if context is None:
+            shown = replace(prediction, label_map=control_mapping.lut[prediction.label_map])
+            result += _regions(shown, control_mapping, options, version)
+        elif not result and (selected := smart_tools.select(prediction, control_mapping, context)) is not None:
+            regions, name = selected
+            result += _items(regions, replace(control_mapping, names=(name,)), version)
+    score = prediction.score if math.isfinite(prediction.score) else 0.0
+    return {"result": result, "score": min(1.0, max(0.0, score)), "model_version": version}
+
+
+def _regions(
+    shown: Prediction, mapping: ControlMapping, options: PredictionOptions, version: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the result items of one control; ``shown.label_map`` holds its slots."""
+    outlined = mapping.control.tag in {"PolygonLabels", "RectangleLabels"}
+    regions = extract(shown, per="component" if outlined else options.per, min_area=options.min_area)
+    kept = (regions.class_index != UNMAPPED) & (regions.scores >= mapping.control.score_threshold)
+    if not kept.all():
+        chosen = np.flatnonzero(kept)
+        regions = Regions(regions.class_index[chosen], regions.masks.select(chosen), regions.scores[chosen])
+    return _items(regions, mapping, version)
+
+
+def _items(regions: Regions, mapping: ControlMapping, version: str) -> Iterator[dict[str, Any]]:
+    """Yield one result item a region, ``mapping.names[class_index]`` being its label."""
+    control, masks = mapping.control, regions.masks
+    for number, (k, value) in enumerate(_values(control, masks)):
+        yield {
+            "id": _region_id(version, control.name, number),
+            "from_name": control.name,
+            "to_name": control.to_name,
+            "type": control.result_type,
+            "origin": "prediction",
+            "original_width": masks.width,
+            "original_height": masks.height,
+            "image_rotation": 0,
+            "score": round(float(regions.scores[k]), 4),
+            "value": {**value, control.result_type: [mapping.names[regions.class_index[k]]]},
+        }
+
+
+def _values(control: Control, masks: RunList) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (index of the mask, ``value`` without labels) of every region; a polygon control may need several a mask."""
+    if control.tag == "BrushLabels":
+        for k, stream in enumerate(studio_rle.encode(masks)):
+            yield k, {"format": "rle", "rle": orjson.Fragment(studio_rle.to_json(stream))}
+    elif control.tag == "BitmaskLabels":
+        for k, picture in enumerate(png.write_alpha(masks)):
+            yield k, {"imageDataURL": "data:image/png;base64," + base64.b64encode(picture).decode()}
+    elif control.tag == "PolygonLabels":
+        for k in range(len(masks)):
+            for points in polygons(masks.mask(k)):
+                yield k, {"points": points, "closed": True}
+    else:
+        scale = 100 / np.array([masks.width, masks.height, masks.width, masks.height])
+        for k, box in enumerate((masks.boxes() * scale).tolist()):
+            yield k, {**dict(zip(("x", "y", "width", "height"), box, strict=True)), "rotation": 0}
+
+
+def polygons(mask: NDArray[np.bool_]) -> list[list[list[float]]]:
+    """Return the outlines of a mask as Label Studio's polygons: one a connected part, points in percent of the image.
+
+    A polygon has no holes: a hole is joined to the outline by a slit of no width. Corners are rounded by
+    :data:`POLYGON_TOLERANCE`; what is lost is the price of editable corners.
+
+    Args:
+        mask: bool (H, W).
+    """
+    height, width = mask.shape
+    # Twice the size, so that an outline through pixel centres runs a quarter of a pixel inside the edge, not half.
+    doubled: NDArray[np.uint8] = np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8)).astype(np.uint8)
+    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    out = []
+    for index, contour in enumerate(contours):
+        if hierarchy[0][index][3] >= 0:
+            continue
+        ring = _corners(contour)
+        hole = hierarchy[0][index][2]
+        while hole >= 0:
+            ring = _with_hole(ring, _corners(contours[hole]))
+            hole = hierarchy[0][hole][0]
+        if len(ring) >= 3:
+            out.append(((ring + 0.5) / 2 * [100 / width, 100 / height]).round(3).tolist())
+    return out
+
+
+def _corners(contour: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a contour's corners (n, 2) as x, y, those left out that change little; at least 3 where there are 3."""
+    simple = cv2.approxPolyDP(contour, 2 * POLYGON_TOLERANCE, True)
+    chosen = simple if len(simple) >= 3 else contour
+    if len(chosen) < 3:
+        # one pixel wide: the box round it
+        x, y, w, h = cv2.boundingRect(contour)
+        return np.array([[x, y], [x + w - 1, y], [x + w - 1, y + h - 1], [x, y + h - 1]], np.float64)
+    return np.asarray(chosen.reshape(-1, 2), np.float64)
+
+
+def _with_hole(ring: NDArray[np.float64], hole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a ring that goes to the nearest corner of a hole, round it and back."""
+    distance = ((ring[:, None] - hole[None]) ** 2).sum(-1)
+    i, j = np.unravel_index(int(distance.argmin()), distance.shape)
+    return np.concatenate((ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]))
+
+
+def _region_id(version: str, control: str, number: int) -> str:
+    """Return an id of ten characters, another one for every region of a task and of every model version."""
+    digest = hashlib.blake2b(f"{version}\0{control}\0{number}".encode(), digest_size=8).digest()
+    return base64.urlsafe_b64encode(digest).decode()[:10]

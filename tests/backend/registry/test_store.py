@@ -1,0 +1,228 @@
+"""Versions on disk: what is added is there complete, whatever interrupts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from keras import ops
+
+from maskloop_backend.cli.main import cli
+from maskloop_backend.model.bundle import Bundle
+from maskloop_backend.model.config import Architecture
+from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.record import BundleError
+from maskloop_backend.registry import Registry, RegistryError
+from maskloop_converters.samples import LabelSet
+
+# Keras' NumPy backend is enough to save a model, and the quickest to import
+ENVIRONMENT = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def make(seed: int = 0, **options: Any) -> Bundle:
+    keras.utils.set_random_seed(seed)
+    architecture = Architecture(2, "small", head=False, upsampling="per_class")
+    return Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["road", "Straße"]), **options)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return make(metrics={"holdout_miou": 0.8125, "iou": {"road": 0.9}})
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "home")
+
+
+def test_an_empty_registry(registry: Registry) -> None:
+    assert registry.versions() == []
+    assert registry.serving() is None
+    assert not registry.home.exists()
+    with pytest.raises(RegistryError, match="none yet; `maskloop train` makes one"):
+        registry.record("fcn32s-small-20260101-00000000")
+
+
+def test_what_is_added_is_what_is_loaded(registry: Registry, bundle: Bundle) -> None:
+    version = registry.add(bundle)
+    assert registry.versions() == [version]
+    loaded = registry.load(version)
+    assert loaded.version == version
+    assert loaded.record == registry.record(version) == registry.verify(version)
+    image = np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3), np.uint8)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(loaded.model(image, training=False)),
+        ops.convert_to_numpy(bundle.model(image, training=False)),
+    )
+
+
+def test_the_same_weights_are_one_version(registry: Registry, bundle: Bundle) -> None:
+    first = registry.add(bundle)
+    record = (registry.models / first / "bundle.json").read_bytes()
+    assert registry.add(bundle) == first
+    assert registry.versions() == [first]
+    assert (registry.models / first / "bundle.json").read_bytes() == record
+
+
+def test_versions_are_in_the_order_in_which_they_were_made(registry: Registry) -> None:
+    times = ["2026-03-01T10:00:00Z", "2026-03-01T09:00:00Z", "2025-12-31T23:59:59Z"]
+    names = {}
+    for seed, created in enumerate(times):
+        bundle = make(seed)
+        names[created] = registry.add(Bundle(bundle.model, dataclasses.replace(bundle.record, created=created)))
+    assert registry.versions() == [names[created] for created in sorted(times)]
+    assert names[times[2]].startswith("fcn32s-small-20251231-")
+
+
+def test_serving(registry: Registry, bundle: Bundle) -> None:
+    version = registry.add(bundle)
+    registry.set_serving(version)
+    assert registry.serving() == version
+    with pytest.raises(RegistryError, match=f"no model version 'nonsense'.*there are: {version}"):
+        registry.set_serving("nonsense")
+    damage(registry, other := registry.add(make(9)))
+    with pytest.raises(BundleError, match=other):
+        registry.set_serving(other)
+    assert registry.serving() == version
+    assert sorted(path.name for path in registry.home.iterdir()) == ["models", "serving.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 3}'])
+def test_a_damaged_serving_file_is_named(registry: Registry, text: str) -> None:
+    registry.home.mkdir()
+    (registry.home / "serving.json").write_text(text)
+    with pytest.raises(RegistryError, match=r"serving\.json: .*writes it anew"):
+        registry.serving()
+
+
+@pytest.mark.parametrize("name", ["../escape", "", ".", "fcn32s-small-20260101-0000000g", "x/../../y"])
+def test_names_that_are_no_versions_are_refused(registry: Registry, bundle: Bundle, name: str) -> None:
+    registry.add(bundle)
+    for method in (registry.record, registry.load, registry.verify, registry.set_serving):
+        with pytest.raises(RegistryError, match="there is no model version"):
+            method(name)
+
+
+def test_a_renamed_version_is_refused(registry: Registry, bundle: Bundle) -> None:
+    version = registry.add(bundle)
+    (registry.models / version).rename(registry.models / "fcn32s-vgg16-20200101-00000000")
+    with pytest.raises(BundleError, match=f"holds the record of {version}"):
+        registry.record("fcn32s-vgg16-20200101-00000000")
+
+
+def damage(registry: Registry, version: str) -> None:
+    path = registry.models / version / "model.weights.h5"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+ADD = """
+import os, signal, sys
+from pathlib import Path
+import keras
+from maskloop_backend.model import durable
+from maskloop_backend.model.bundle import Bundle
+from maskloop_backend.model.config import Architecture
+from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.registry import Registry
+from maskloop_converters.samples import LabelSet
+
+flush, calls = durable.flush, 0
+
+def kill_at(path):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(path)
+
+durable.flush = kill_at
+keras.utils.set_random_seed(int(sys.argv[3]))
+architecture = Architecture(2, "small", head=False, upsampling="per_class")
+bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["a", "b"]))
+print(Registry(Path(sys.argv[1])).add(bundle))
+"""
+
+
+def add_in_a_process(home: Path, *, kill_at: int, seed: int) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", ADD, str(home), str(kill_at), str(seed)]
+    return subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_kill_9_leaves_no_version_and_the_next_add_clears_up(registry: Registry, bundle: Bundle) -> None:
+    # 1 is the first file's flush, 4 comes after the rename inside the hidden directory
+    processes = [add_in_a_process(registry.home / str(at), kill_at=at, seed=at) for at in (1, 4)]
+    for at, process in zip((1, 4), processes, strict=True):
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        killed = Registry(registry.home / str(at))
+        assert killed.versions() == []
+        assert any(path.name.startswith(".writing-") for path in killed.models.iterdir())
+        version = killed.add(bundle)
+        assert sorted(path.name for path in killed.models.iterdir()) == [".lock", version]
+
+
+def test_two_processes_at_once(registry: Registry) -> None:
+    processes = [add_in_a_process(registry.home, kill_at=0, seed=seed) for seed in (1, 1, 2)]
+    answers = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], answers
+    versions = [out.strip() for out, _ in answers]
+    assert versions[0] == versions[1] != versions[2]
+    assert set(registry.versions()) == set(versions)
+    assert registry.check() == dict.fromkeys(registry.versions())
+
+
+class TestCommand:
+    def run(self, registry: Registry, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["models", *arguments, "--home", str(registry.home)])
+
+    def test_list_show_serve_verify(self, registry: Registry, bundle: Bundle) -> None:
+        version = registry.add(bundle)
+        assert version in self.run(registry, "list").stdout
+        assert self.run(registry, "serve", version).exit_code == 0
+        assert f"* {version}" in (listed := self.run(registry, "list").stdout)
+        assert "2 classes  holdout_miou 0.812" in listed
+        (row,) = json.loads(self.run(registry, "list", "--json").stdout)
+        assert row["version"] == version
+        assert row["serving"] is True
+        assert row["labels"] == ["road", "Straße"]
+        assert json.loads(self.run(registry, "show", version, "--json").stdout) == registry.record(version).to_json()
+        assert "Straße" in self.run(registry, "show", version).stdout
+        assert json.loads(self.run(registry, "verify", "--json").stdout) == {version: None}
+
+    def test_damage_is_told_with_exit_code_1(self, registry: Registry, bundle: Bundle) -> None:
+        intact, broken = registry.add(bundle), registry.add(make(4))
+        damage(registry, broken)
+        result = self.run(registry, "verify")
+        assert result.exit_code == 1
+        assert f"{intact}  intact" in result.stdout
+        assert "the file is damaged or was replaced" in result.stdout
+        (registry.models / broken / "bundle.json").write_text("{")
+        assert "not readable as JSON" in self.run(registry, "list").stdout
+        result = self.run(registry, "serve", broken)
+        assert result.exit_code == 1
+        assert "not readable as JSON" in result.stderr
+
+    def test_an_empty_list(self, registry: Registry) -> None:
+        result = self.run(registry, "list")
+        assert result.exit_code == 0
+        assert "maskloop train" in result.stderr
+        assert json.loads(self.run(registry, "list", "--json").stdout) == []
+
+
+def test_the_command_needs_no_keras() -> None:
+    script = """
+import sys
+import maskloop_backend.cli.models
+assert not {"keras", "tensorflow", "jax", "h5py"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, check=True)

@@ -1,0 +1,145 @@
+"""A person in front of Label Studio: a headless Chromium that logs in, opens tasks, looks at the drawn masks and submits."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = os.environ.get("MASKLOOP_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Every region of the open annotation is drawn by the editor and its canvas holds at least one visible pixel.
+_ALL_DRAWN = """count => {
+  const selected = window.Htx?.annotationStore?.selected;
+  if (!selected || selected.regions.length < count) return false;
+  return selected.regions.every(region => {
+    const canvas = region.layerRef?.getNativeCanvasElement?.();
+    if (!canvas) return false;
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let i = 3; i < data.length; i += 4) if (data[i]) return true;
+    return false;
+  });
+}"""
+_DRAWN = """() => {
+  const image = [...document.querySelectorAll('img')].find(i => i.src.startsWith('blob:') || i.src.includes('/data/'));
+  const box = image.getBoundingClientRect();
+  return {
+    width: image.naturalWidth, height: image.naturalHeight,
+    regions: window.Htx.annotationStore.selected.regions.map(region => {
+      const canvas = region.layerRef.getNativeCanvasElement(), at = canvas.getBoundingClientRect();
+      return {labels: region.labels, scale: canvas.width / at.width, png: canvas.toDataURL(),
+              left: box.left - at.left, top: box.top - at.top, boxWidth: box.width, boxHeight: box.height};
+    }),
+  };
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnRegion:
+    """What one region looks like on the screen, sampled at the centre of every image pixel.
+
+    Attributes:
+        labels: as the editor shows them.
+        alpha: uint8 (H, W), the opacity that the annotator sees; 0 = nothing drawn there.
+    """
+
+    labels: list[str]
+    alpha: NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class Person:
+    """A logged-in annotator's browser page."""
+
+    page: Page
+    url: str
+    foreign_requests: list[str] = field(default_factory=list)
+
+    def login(self, email: str, password: str) -> None:
+        self.page.goto(f"{self.url}/user/login/")
+        self.page.fill("input[name=email]", email)
+        self.page.fill("input[name=password]", password)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url(lambda url: "/user/login" not in url)
+
+    def label_next(self, project: int, *, regions: int) -> None:
+        """Open the label stream of a project and wait until so many regions are drawn."""
+        self.page.goto(f"{self.url}/projects/{project}/data?labeling=1")
+        self.page.wait_for_function(_ALL_DRAWN, arg=regions)
+
+    def open_task(self, project: int, task: int, *, regions: int) -> None:
+        """Open one task from the data manager and wait until so many regions are drawn."""
+        self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
+        self.page.wait_for_function(_ALL_DRAWN, arg=regions)
+
+    def open_task_id(self) -> int:
+        """Return the id of the task that is open."""
+        return int(self.page.evaluate("() => window.Htx.task.id"))
+
+    def drawn(self) -> list[DrawnRegion]:
+        """Return what is on the screen, in the frame of the image as the browser shows it."""
+        seen: dict[str, Any] = self.page.evaluate(_DRAWN)
+        height, width = int(seen["height"]), int(seen["width"])
+        regions = []
+        for region in seen["regions"]:
+            canvas = np.array(Image.open(io.BytesIO(base64.b64decode(region["png"].split(",")[1]))).convert("RGBA"))
+            ys = (region["top"] + (np.arange(height) + 0.5) * region["boxHeight"] / height) * region["scale"]
+            xs = (region["left"] + (np.arange(width) + 0.5) * region["boxWidth"] / width) * region["scale"]
+            rows = np.clip(ys.astype(int), 0, canvas.shape[0] - 1)
+            columns = np.clip(xs.astype(int), 0, canvas.shape[1] - 1)
+            regions.append(DrawnRegion(list(region["labels"]), canvas[np.ix_(rows, columns)][..., 3]))
+        return regions
+
+    def submit(self) -> None:
+        """Press Submit and wait for Label Studio to have stored the annotation."""
+        with self.page.expect_response(
+            lambda r: r.request.method == "POST" and "/annotations" in urlsplit(r.url).path
+        ) as answer:
+            self.page.click("button[aria-label='Submit current annotation']")
+        assert answer.value.ok, f"submit was answered {answer.value.status}"
+
+    def screenshot(self, path: Path) -> None:
+        self.page.screenshot(path=str(path))
+
+
+@contextmanager
+def browse(url: str, *, email: str, password: str) -> Iterator[Person]:
+    """Start a headless Chromium, log in, and stop it afterwards."""
+    host = urlsplit(url).netloc
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        try:
+            page = chromium.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(60_000)
+            person = Person(page, url)
+            page.on("request", lambda r: _note_foreign(person, r.url, host))
+            person.login(email, password)
+            yield person
+        finally:
+            chromium.close()
+
+
+def _note_foreign(person: Person, url: str, host: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"data", "blob"} and parts.netloc != host:
+        person.foreign_requests.append(url)
