@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,16 +26,12 @@ from ..studio.client import StudioClient
 from ..studio.connect import Progress, connect
 from ..studio.local import LocalStudio
 from ..training.metrics import ConfusionMatrix
-from ..training.settings import TrainingSettings
-from ..training.trainer import TrainingProgress, train
+from ..training.trainer import Silent, TrainingProgress, train
 from . import scenes
 
 PROJECT = "maskloop demo: street scenes"
-TASKS = 12
-SIZE = (240, 320)
-# Seeds far apart: no scene is in two of the sets.
-_TRAIN, _HOLDOUT, _TASKS = (0, 160), (100_000, 40), (200_000, TASKS)
-TRAINING = TrainingSettings(backbone="small", epochs=30, seed=0, patience=8, validation=0.15)
+# (first seed, number of scenes), far apart: no scene is in two of the sets.
+_TRAIN, _HOLDOUT, _TASKS = (0, scenes.DEMO_SCENES), (100_000, 30), (200_000, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +66,8 @@ def running(
     studio_port: int = 8080,
     backend_port: int = 0,
     say: Callable[[str], None] = lambda line: None,
-    training: TrainingProgress | None = None,
-    progress: Progress = lambda done, total: None,
+    training: Callable[[], AbstractContextManager[TrainingProgress]] = lambda: nullcontext(Silent()),
+    retrieval: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(lambda done, total: None),
 ) -> Iterator[Demo]:
     """Bring the demo up, give it, and stop everything when the block ends.
 
@@ -80,8 +76,8 @@ def running(
         studio_port: where Label Studio listens on this machine; 0 takes a free port.
         backend_port: where the backend listens; 0 takes a free port.
         say: is called with one line whenever something that takes long begins.
-        training: is told of every step and evaluation.
-        progress: is called with (tasks done, all tasks) while predictions are retrieved.
+        training: gives what is told of every step and evaluation, while it trains.
+        retrieval: gives what is called with (tasks done, all tasks), while predictions are retrieved.
 
     Raises:
         MaskloopError: something failed; what was finished before is used again by the next run.
@@ -96,7 +92,8 @@ def running(
         with HttpServer(app, settings) as backend, StudioClient(studio.url, studio.token) as client:
             project = _project(client, images, say)
             say(f"Retrieving the masks that {version} draws")
-            connected = connect(client, project, backend.url, interactive=True, progress=progress)
+            with retrieval() as progress:
+                connected = connect(client, project, backend.url, interactive=True, progress=progress)
             yield Demo(
                 url=f"{studio.url}/projects/{project}/data",
                 project=project,
@@ -109,7 +106,9 @@ def running(
             )
 
 
-def _model(demo: Path, say: Callable[[str], None], training: TrainingProgress | None) -> tuple[str, float]:
+def _model(
+    demo: Path, say: Callable[[str], None], training: Callable[[], AbstractContextManager[TrainingProgress]]
+) -> tuple[str, float]:
     """Return the demo's model version and its holdout mIoU; trained unless an earlier run did."""
     registry = Registry(demo)
     report = demo / "holdout.json"
@@ -117,7 +116,8 @@ def _model(demo: Path, say: Callable[[str], None], training: TrainingProgress | 
     if version is None:
         say(f"Drawing {_TRAIN[1]} street scenes and training on them: a few minutes on two cores")
         dataset = png.read(_drawn(demo / "dataset", _TRAIN))
-        version = train(dataset, TRAINING, registry, training, resume=True).version
+        with training() as progress:
+            version = train(dataset, scenes.DEMO_TRAINING, registry, progress, resume=True).version
         registry.set_serving(version)
     known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     if version not in known:
@@ -129,7 +129,7 @@ def _model(demo: Path, say: Callable[[str], None], training: TrainingProgress | 
 def _holdout_miou(registry: Registry, version: str) -> float:
     """Return the mean IoU of a version on the scenes that are held out."""
     predictor = Predictor(registry.load(version))
-    held_out = list(scenes.scenes(_HOLDOUT[1], _HOLDOUT[0], SIZE))
+    held_out = list(scenes.scenes(_HOLDOUT[1], _HOLDOUT[0]))
     matrix = ConfusionMatrix(len(scenes.LABELS.classes))
     for scene, prediction in zip(held_out, predictor.predict([scene.image for scene in held_out]), strict=True):
         matrix.add(scene.mask, prediction.label_map)
@@ -139,7 +139,7 @@ def _holdout_miou(registry: Registry, version: str) -> float:
 def _drawn(directory: Path, which: tuple[int, int]) -> Path:
     """Return a directory with scenes, drawn unless they are there."""
     if not directory.exists():
-        scenes.write_scenes(directory, which[1], which[0], SIZE)
+        scenes.write_scenes(directory, which[1], which[0])
     return directory
 
 
