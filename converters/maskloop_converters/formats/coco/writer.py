@@ -218,41 +218,38 @@ class _Writer:
         found, visible = RunList.from_label_map(segments)
         rows = {number: row for row, number in enumerate(found.tolist())}
         areas, boxes = visible.areas().tolist(), visible.boxes().tolist()
-        whole = run_lengths(sample.masks, compressed=self.compressed)
-        full_areas = sample.masks.areas().tolist()
-        infos, shown = [], set()
-        for k, number in zip(objects, numbers, strict=True):
-            row = rows.get(number)
-            if row is None:
-                continue
-            region = sample.regions[k]
-            shown.add(k)
+        whole = sample.masks.areas().tolist()
+        # Other readers refuse segments without pixels, and take the background for an object.
+        shown = {k: number for k, number in zip(objects, numbers, strict=True) if number in rows}
+        hidden = [k for k in range(len(sample.regions)) if k not in shown]
+        covered = [k for k, number in shown.items() if areas[rows[number]] != whole[k]]
+        lost = sorted([*hidden, *covered])
+        kept = dict(zip(lost, run_lengths(sample.masks.select(lost), compressed=self.compressed), strict=True))
+        infos = []
+        for k, number in shown.items():
+            region, area = sample.regions[k], areas[rows[number]]
             record: dict[str, Any] = {
                 "id": number,
                 "category_id": region.label,
-                "area": areas[row],
-                "bbox": boxes[row],
+                "area": area,
+                "bbox": boxes[rows[number]],
                 "iscrowd": int(region.crowd),
             }
-            if areas[row] != full_areas[k]:
-                record[KEY] = {"segmentation": whole[k]}
-                pixels = full_areas[k] - areas[row]
+            if k in kept:
+                record[KEY] = {"segmentation": kept[k]}
+                pixels = whole[k] - area
                 self.report.notes.add(
                     "pixels under other segments, kept for maskloop only", f"{where}: {pixels}", pixels
                 )
             _complete(record, region)
             infos.append(record)
-        # Other readers refuse segments without pixels and take the background for an object.
-        hidden = [
-            {"position": k, **region_to_json(region), "segmentation": whole[k]}
-            for k, region in enumerate(sample.regions)
-            if k not in shown
-        ]
         file = self._segment_names.take(name.with_suffix(".png"))
         path = self.segments_root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png.write_label_map(_panoptic_colors(segments)))
-        return [{"image_id": image_id, "file_name": str(file), "segments_info": infos}], hidden
+        return [{"image_id": image_id, "file_name": str(file), "segments_info": infos}], [
+            {"position": k, **region_to_json(sample.regions[k]), "segmentation": kept[k]} for k in hidden
+        ]
 
 
 class Ids:
