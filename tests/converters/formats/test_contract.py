@@ -51,6 +51,8 @@ VARIANTS = {
         "coco": Variant("coco", {}),
         "coco-uncompressed": Variant("coco", {"compressed": False}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
+        "labelstudio": Variant("labelstudio", {}),
+        "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
 }
