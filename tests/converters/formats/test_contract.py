@@ -52,6 +52,8 @@ VARIANTS = {
         "coco-uncompressed": Variant("coco", {"compressed": False}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
         "labelstudio": Variant("labelstudio", {}),
+        "labelstudio-bitmask": Variant("labelstudio", {"encoding": "bitmask"}),
+        "labelstudio": Variant("labelstudio", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -191,7 +193,11 @@ def test_round_trip(tmp_path: Path, variant: str, name: str) -> None:
     assert list(map(fields_of, after)) == list(map(fields_of, after))  # a second iteration reads anew
 
 
-@pytest.mark.parametrize("pair", list(itertools.permutations(VARIANTS, 2)), ids="-to-".join)
+# The other variants meet each other in the chains.
+FIRST = [name for name in VARIANTS if name in FORMATS]
+
+
+@pytest.mark.parametrize("pair", list(itertools.permutations(FIRST, 2)), ids="-to-".join)
 def test_pairs(tmp_path: Path, pair: tuple[str, str]) -> None:
     middle = hop(pair[0], DATASETS["nasty"], tmp_path / "first")
     assert_same(DATASETS["nasty"], hop(pair[1], middle, tmp_path / "second"))
