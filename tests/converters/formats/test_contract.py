@@ -52,8 +52,6 @@ VARIANTS = {
         "coco-uncompressed": Variant("coco", {"compressed": False}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
         "labelstudio": Variant("labelstudio", {}),
-        "labelstudio-bitmask": Variant("labelstudio", {"encoding": "bitmask"}),
-        "labelstudio": Variant("labelstudio", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
