@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+
 from maskloop_converters import __version__
 from maskloop_converters.errors import MaskloopError
 

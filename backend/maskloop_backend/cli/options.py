@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..studio.connect import BackendLogin
 
 home = click.option(
     "--home",
@@ -33,3 +38,32 @@ studio_token = click.option(
     show_envvar=True,
     help="A Label Studio personal access token or legacy token (Account & Settings). Better in the variable than here.",
 )
+
+backend_user = click.option(
+    "--basic-auth-user",
+    "backend_user",
+    envvar="MASKLOOP_BASIC_AUTH_USER",
+    show_envvar=True,
+    help="User of the backend's basic auth; the password is in MASKLOOP_BASIC_AUTH_PASSWORD.",
+)
+
+
+def required_token(token: str | None) -> str:
+    """Return the token, or say where one comes from."""
+    if not token:
+        raise click.UsageError(
+            "a Label Studio token is missing: copy one from Account & Settings into MASKLOOP_STUDIO_TOKEN"
+        )
+    return token
+
+
+def backend_login(user: str | None) -> BackendLogin | None:
+    """Return the backend's credentials from the option and the environment, None where none were given."""
+    from ..studio.connect import BackendLogin
+
+    password = os.environ.get("MASKLOOP_BASIC_AUTH_PASSWORD")
+    if not user:
+        return None
+    if not password:
+        raise click.UsageError("--basic-auth-user needs the password in MASKLOOP_BASIC_AUTH_PASSWORD")
+    return BackendLogin(user, password)

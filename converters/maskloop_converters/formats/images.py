@@ -56,6 +56,7 @@ def probe(source: Path | bytes, where: str) -> ImageInfo:
     Raises:
         FormatError: no image, or an unreadable one.
     """
+    what = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
     try:
         # The pixels stay packed here, so a large size is no danger: who decodes sets the limit.
         with warnings.catch_warnings():
@@ -65,12 +66,11 @@ def probe(source: Path | bytes, where: str) -> ImageInfo:
                 width, height = image.size
                 name = image.format or ""
     except FileNotFoundError as error:
-        raise FormatError(f"{where}: there is no image {source!s}") from error
+        raise FormatError(f"{where}: there is no image {what}") from error
     except UnidentifiedImageError as error:
-        what = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
         raise FormatError(f"{where}: {what} is not an image in a format that Pillow knows") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{where}: cannot read the image's header: {error}") from error
+        raise FormatError(f"{where}: cannot read the header of the image, {what}: {error}") from error
     if orientation >= 5:
         width, height = height, width
     return ImageInfo(height, width, orientation, name)

@@ -57,6 +57,31 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a path of the same name in an empty folder beside ``path``; what was made there moves over in the end.
+
+    For output that has to be looked at before it may appear, and that is more than one file: every entry of the folder
+    moves, ``path`` last. When the block raises, everything is as it was.
+
+    Args:
+        path: where the output shall be; its parents are made.
+        overwrite: replace what is there; without it any entry that exists is OutputExistsError.
+    """
+    _check_free(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        yield folder / path.name
+        entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
+        for entry in entries:
+            _check_free(path.parent / entry.name, overwrite)
+        for entry in entries:
+            _replace(entry, path.parent / entry.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def relative_path(name: str, where: str) -> PurePosixPath:
     """Return the path of a file that a dataset names, checked to stay inside the dataset.
 
@@ -73,6 +98,27 @@ def relative_path(name: str, where: str) -> PurePosixPath:
             f"{where}: the file name {name!r} does not stay inside the dataset; expected a relative path without '..'"
         )
     return path
+
+
+class FreeNames:
+    """Gives every file of an output a path of its own."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
+        """Return ``path``, or with ``-2``, ``-3``, ... before its extension where it is taken.
+
+        Args:
+            path: as it should be.
+            by_stem: paths that differ in their extension only count as the same.
+        """
+        free, number = path, 2
+        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken:
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            number += 1
+        self._taken.add(key)
+        return free
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

@@ -58,7 +58,7 @@ class Decoder:
 def read_pixels(path: Path, size: tuple[int, int], where: str) -> png.PngImage:
     """Return the pixels of a mask file, of the expected (height, width)."""
     try:
-        image = png.read(path.read_bytes())
+        image = png.read(path.read_bytes(), max_pixels=min(size[0] * size[1], png.MAX_PIXELS))
     except FileNotFoundError as error:
         raise FormatError(f"{where}: there is no mask {path}") from error
     except (OSError, CodecError) as error:

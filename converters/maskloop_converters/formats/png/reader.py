@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,10 @@ from ...samples import Dataset, ImageRef, LabelSet, Region, Sample, SoftEdge
 from ..images import probe
 from ..labels import find_label_file, read_labels
 from ..output import relative_path
-from ..records import attributes, region_from_json, whole_number
+from ..parts import SKIPPED, Part, assemble, split_names
+from ..records import attributes, image_size, region_from_json, whole_number
 from .label_maps import Decoder, read_pixels
 from .layout import INDEX, SPLITS, Entry, find_layout, why_not
-
-SKIPPED = "samples skipped"
 
 
 def detect(path: Path) -> str | None:
@@ -38,7 +37,7 @@ def detect(path: Path) -> str | None:
 def splits(path: Path) -> tuple[str, ...]:
     """Return the names of the parts that a dataset has ('train', 'val'); empty where it has no parts."""
     path = Path(path)
-    return tuple(dict.fromkeys(part.split for part in _parts(path, None) if part.split is not None))
+    return split_names(_parts(path, None, soft=False))
 
 
 def read(
@@ -66,65 +65,7 @@ def read(
             is not its image's, an id or colour that is no label's, a sample's id that stands twice.
     """
     path = Path(path)
-    parts = _parts(path, labels)
-    names = tuple(dict.fromkeys(part.split for part in parts if part.split is not None))
-    if split is not None:
-        parts = [part for part in parts if part.split == split]
-        if not parts:
-            there = f"there are: {', '.join(names)}" if names else "the dataset has no parts"
-            raise FormatError(f"{path} has no part {split!r}; {there}")
-    if any(part.labels != parts[0].labels for part in parts):
-        raise FormatError(f"{path}: the parts {', '.join(names)} differ in their labels; read them one by one (split)")
-    policy = ErrorPolicy(on_error)
-    only = split if split is not None or len(names) != 1 or len(parts) != 1 else names[0]
-    return Dataset(
-        labels=parts[0].labels,
-        samples=_Samples(parts, policy, soft),
-        format="png",
-        count=sum(part.count for part in parts),
-        split=only,
-        attributes=parts[0].attributes,
-        skipped=policy.skipped,
-    )
-
-
-class _Part(Protocol):
-    """The samples of one split that share a layout and labels."""
-
-    @property
-    def split(self) -> str | None: ...
-    @property
-    def labels(self) -> LabelSet: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def attributes(self) -> dict[str, Any]: ...
-
-    def samples(self, policy: ErrorPolicy, soft: bool) -> Iterator[Sample]:
-        """Yield the samples; what is wrong with one goes to the policy."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """The samples of all parts, ids checked to be unique."""
-
-    parts: list[_Part]
-    policy: ErrorPolicy
-    soft: bool
-
-    def __iter__(self) -> Iterator[Sample]:
-        self.policy.skipped.clear()
-        seen: set[str] = set()
-        for part in self.parts:
-            for sample in part.samples(self.policy, self.soft):
-                with self.policy.record(SKIPPED):
-                    if sample.id in seen:
-                        raise FormatError(
-                            f"the sample id {sample.id!r} stands twice, the second time at {sample.image.name}"
-                        )
-                    seen.add(sample.id)
-                    yield sample
+    return assemble(path, _parts(path, labels, soft), split, on_error, "png")
 
 
 def _roots(path: Path) -> list[Path]:
@@ -132,20 +73,20 @@ def _roots(path: Path) -> list[Path]:
     return [path, *(path / split for split in SPLITS)]
 
 
-def _parts(path: Path, labels: LabelSet | Path | None) -> list[_Part]:
+def _parts(path: Path, labels: LabelSet | Path | None, soft: bool) -> list[Part]:
     if not path.is_dir():
         raise FormatError(f"{path} is not a folder; a png dataset is a folder with images and masks")
     if isinstance(labels, Path):
         labels = read_labels(labels)
     if (path / INDEX).is_file():
-        return [_indexed(path, labels, None)]
+        return [_indexed(path, labels, None, soft)]
     if why_not(path) is None:
         return _plain(path, labels, None)
-    found: list[_Part] = []
+    found: list[Part] = []
     for split in SPLITS:
         root = path / split
         if (root / INDEX).is_file():
-            found.append(_indexed(root, labels, split))
+            found.append(_indexed(root, labels, split, soft))
         elif root.is_dir() and why_not(root) is None:
             found.extend(_plain(root, labels, split))
     if not found:
@@ -169,14 +110,14 @@ class _Plain:
     def attributes(self) -> dict[str, Any]:
         return {}
 
-    def samples(self, policy: ErrorPolicy, soft: bool) -> Iterator[Sample]:
+    def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
         decode = Decoder(self.labels)
         for entry in self.entries:
             with policy.record(SKIPPED):
                 yield _plain_sample(entry, decode)
 
 
-def _plain(root: Path, labels: LabelSet | None, split: str | None) -> list[_Part]:
+def _plain(root: Path, labels: LabelSet | None, split: str | None) -> list[Part]:
     layout = find_layout(root)
     if labels is None:
         file = find_label_file(root) or (find_label_file(root.parent) if split else None)
@@ -213,8 +154,9 @@ class _Indexed:
     labels: LabelSet
     count: int
     attributes: dict[str, Any]
+    soft: bool
 
-    def samples(self, policy: ErrorPolicy, soft: bool) -> Iterator[Sample]:
+    def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
         decode = Decoder(self.labels)
         path = self.root / INDEX
         with path.open("rb") as lines:
@@ -222,10 +164,10 @@ class _Indexed:
             for number, line in enumerate(lines, 2):
                 with policy.record(SKIPPED):
                     where = f"{path}, line {number}"
-                    yield _indexed_sample(self.root, _record(line, where), decode, soft, where)
+                    yield _indexed_sample(self.root, _record(line, where), decode, self.soft, where)
 
 
-def _indexed(root: Path, labels: LabelSet | None, split: str | None) -> _Indexed:
+def _indexed(root: Path, labels: LabelSet | None, split: str | None, soft: bool) -> _Indexed:
     path = root / INDEX
     with path.open("rb") as lines:
         header = _record(lines.readline(), f"{path}, line 1")
@@ -239,7 +181,7 @@ def _indexed(root: Path, labels: LabelSet | None, split: str | None) -> _Indexed
         labels = read_labels(file)
     own = header.get("split")
     split = own if isinstance(own, str) else split
-    return _Indexed(root, split, labels, count, attributes(header.get("attributes"), f"{path}, line 1"))
+    return _Indexed(root, split, labels, count, attributes(header.get("attributes"), f"{path}, line 1"), soft)
 
 
 def _record(line: bytes, where: str) -> dict[str, Any]:
@@ -259,7 +201,7 @@ def _indexed_sample(root: Path, record: dict[str, Any], decode: Decoder, soft: b
     if not isinstance(size, list) or len(size) != 2:
         raise FormatError(f"{where}: size must be [height, width], received {size!r:.80}")
     where = f"{where}, sample {sample_id}"
-    height, width = (whole_number(value, f"{where}: size") for value in size)
+    height, width = image_size(size[0], size[1], where)
     ref = _image_ref(root, image, (height, width), where)
     regions = [region_from_json(r, f"{where}, region {k}") for k, r in enumerate(record["regions"])]
     files = [r.get("mask") for r in record["regions"]]

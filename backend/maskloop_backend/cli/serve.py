@@ -1,0 +1,117 @@
+"""`maskloop serve`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from . import options
+
+
+@click.command
+@options.home
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="MASKLOOP_HOST",
+    show_envvar=True,
+    help="Address to listen on; any but loopback needs credentials.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9090,
+    show_default=True,
+    envvar="MASKLOOP_PORT",
+    show_envvar=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--model", "pinned", metavar="VERSION", help="Serve this version, whatever `maskloop models` chose.")
+@click.option(
+    "--studio-url",
+    envvar="MASKLOOP_STUDIO_URL",
+    show_envvar=True,
+    help="Where Label Studio answers. Default: what it says of itself, which is wrong from another container.",
+)
+@options.studio_token
+@click.option(
+    "--basic-auth-user",
+    envvar="MASKLOOP_BASIC_AUTH_USER",
+    show_envvar=True,
+    help="User that Label Studio must give; the password is in MASKLOOP_BASIC_AUTH_PASSWORD or a file.",
+)
+@click.option(
+    "--basic-auth-password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File whose first line is the password.",
+)
+@click.option(
+    "--regions",
+    type=click.Choice(["class", "component"]),
+    default="class",
+    show_default=True,
+    help="One region a class, or one a connected part.",
+)
+@click.option("--min-area", default=1, show_default=True, type=click.IntRange(1), help="Leave out smaller regions, px.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Images a call of the model.")
+@click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
+@click.option("--max-body-mb", default=128, show_default=True, type=click.IntRange(1), help="Largest request.")
+@click.option("--max-tasks", default=10_000, show_default=True, type=click.IntRange(1), help="Tasks of one request.")
+def command(
+    home: Path,
+    pinned: str | None,
+    regions: Literal["class", "component"],
+    min_area: int,
+    basic_auth_user: str | None,
+    basic_auth_password_file: Path | None,
+    cache_mb: int,
+    max_body_mb: int,
+    **values: Any,
+) -> None:
+    """Serve a model's predictions to Label Studio.
+
+    Serves the version that `maskloop models serve` chose and follows it when it changes. Connect a project with
+    `maskloop connect`.
+    """
+    from ..serving import logs
+    from ..serving.app import create_app
+    from ..serving.models import RegistrySource
+    from ..serving.server import serve
+    from ..serving.settings import Settings
+    from ..studio.predictions import PredictionOptions
+
+    settings = Settings(
+        home=home,
+        credentials=_credentials(basic_auth_user, basic_auth_password_file),
+        cache_bytes=cache_mb << 20,
+        max_body=max_body_mb << 20,
+        **values,
+    )
+    settings.check_exposure()
+    logs.configure()
+    serve(
+        create_app(RegistrySource(home, pinned=pinned), settings, PredictionOptions(per=regions, min_area=min_area)),
+        settings,
+    )
+
+
+def _credentials(user: str | None, password_file: Path | None) -> Any:
+    """Return the credentials from option, file and environment, None where none were given."""
+    from ..serving.auth import Credentials
+
+    password = os.environ.get("MASKLOOP_BASIC_AUTH_PASSWORD")
+    if password_file is not None:
+        password = password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    if not user and not password:
+        return None
+    if not user or not password:
+        missing = "--basic-auth-user" if not user else "MASKLOOP_BASIC_AUTH_PASSWORD (or --basic-auth-password-file)"
+        raise click.UsageError(f"basic auth needs both a user and a password: {missing} is missing")
+    try:
+        return Credentials(user, password)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,426 @@
+"""The HTTP interface that Label Studio talks to."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import falcon
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from maskloop_converters.errors import MaskloopError
+
+from ..studio.predictions import PredictionOptions
+from . import openapi, schemas
+from .batching import Batcher
+from .cache import PredictionCache
+from .events import EventLog
+from .limits import Refusal, parse, read_body, reason_phrase, without_queries
+from .logs import log
+from .metrics import Metrics
+from .models import Models, ModelSource
+from .pipeline import Job, Outcome, Pipeline
+from .projects import Projects, project_id
+from .settings import Settings
+
+# An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
+WHOLE_SECONDS = 1.0
+WHOLE_BYTES = 1 << 20
+
+# What Label Studio 1.23 sends; other names are counted together, so that nobody can blow up the metrics.
+ACTIONS = frozenset(
+    {
+        "ANNOTATION_CREATED",
+        "ANNOTATIONS_CREATED",
+        "ANNOTATION_UPDATED",
+        "ANNOTATIONS_DELETED",
+        "LABEL_LINK_CREATED",
+        "LABEL_LINK_DELETED",
+        "LABEL_LINK_UPDATED",
+        "PROJECT_CREATED",
+        "PROJECT_DELETED",
+        "PROJECT_UPDATED",
+        "START_TRAINING",
+        "TASKS_CREATED",
+        "TASKS_DELETED",
+    }
+)
+
+
+class Admission:
+    """How many predict requests may hold a worker thread at once; the other threads stay free for short calls."""
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self._limit = limit
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._running = 0
+        self._closed = False
+
+    def enter(self) -> None:
+        """Take a place.
+
+        Raises:
+            Refusal: all are taken, or the server is stopping.
+        """
+        with self._changed:
+            if self._closed:
+                raise Refusal(503, "The server is stopping, try again in a moment", headers={"Retry-After": "10"})
+            if self._running >= self._limit:
+                raise Refusal(
+                    503, f"{self._limit} predict requests are running already, try again", headers={"Retry-After": "5"}
+                )
+            self._running += 1
+            self._metrics.predicting.set(self._running)
+
+    def leave(self) -> None:
+        """Give the place back."""
+        with self._changed:
+            self._running -= 1
+            self._metrics.predicting.set(self._running)
+            self._changed.notify_all()
+
+    def close(self, timeout: float) -> bool:
+        """Let nobody in any more and wait for those inside; return whether all left in time."""
+        with self._changed:
+            self._closed = True
+            return self._changed.wait_for(lambda: self._running == 0, timeout)
+
+
+class Server:
+    """What the resources share: the model, the pipeline and what is remembered of Label Studio."""
+
+    def __init__(self, models: ModelSource, settings: Settings, options: PredictionOptions | None = None) -> None:
+        self.settings = settings
+        self.options = options or PredictionOptions()
+        self.metrics = Metrics()
+        self.models = Models(models, self.metrics)
+        self.projects = Projects(studio_url=settings.studio_url, studio_token=settings.studio_token)
+        self.events = EventLog(settings.home)
+        self.batcher = Batcher(
+            batch_size=settings.batch_size,
+            batch_pixels=settings.batch_pixels,
+            wait=settings.batch_wait,
+            metrics=self.metrics,
+        )
+        self.pipeline = Pipeline(
+            cache=PredictionCache(settings.cache_bytes, self.metrics),
+            batcher=self.batcher,
+            fetchers=settings.fetchers,
+            # two batches and what is being fetched: the model never waits for images, memory stays bounded
+            window=2 * settings.batch_size + settings.fetchers,
+            keepalive=settings.keepalive,
+            metrics=self.metrics,
+        )
+        self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
+        self.models.look()
+
+    def job(
+        self, tasks: list[dict[str, Any]], label_config: str | None, project: Any, context: dict[str, Any] | None
+    ) -> Job:
+        """Return a checked request for predictions, after waiting for the model.
+
+        Args:
+            tasks: as Label Studio sends them.
+            label_config: XML; None takes what the project's last /setup said.
+            project: as Label Studio sends it, '5.1795333547'.
+            context: a smart tool's clicks or box, None without one.
+
+        Raises:
+            Refusal: no label config, one that does not fit the model, or no model.
+        """
+        xml = label_config or self.projects.schema(project)
+        if not xml:
+            raise Refusal(400, "label_config is missing and /setup has not been called for this project")
+        # What can be known before the model is there is checked before: a wrong label config must not wait for it.
+        announced = self.models.require()
+        self.projects.mapping(xml, announced, self.models.labels(announced))
+        segmenter = self.models.get(self.settings.model_wait)
+        mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
+        return Job(tasks, segmenter, mapping, self.projects.fetcher(project), context, self.options)
+
+    def answer(
+        self, tasks: list[dict[str, Any]], label_config: str, project: Any, context: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """Return one prediction a task as plain JSON values, [] where its image failed; see :meth:`job`."""
+        outcomes = self.pipeline.run(self.job(tasks, label_config, project, context))
+        return [orjson.loads(outcome.body) for outcome in outcomes if outcome is not None]
+
+    def drain(self, timeout: float) -> bool:
+        """Refuse new predictions and wait for the running ones; return whether they ended in time."""
+        return self.admission.close(timeout)
+
+    def close(self) -> None:
+        """Stop the threads and close the event log."""
+        self.admission.close(0)
+        self.batcher.close()
+        self.pipeline.close()
+        self.events.close()
+
+
+class App(falcon.App[falcon.Request, falcon.Response]):
+    """A WSGI application and the server behind it."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(middleware=[_Gate(server)])
+        self.server = server
+        # Falcon has handlers of its own for its HTTPError, which would win over the one for every Exception.
+        self.add_error_handler((Exception, falcon.HTTPError), _answer_error)
+        self.add_route("/", _Health(server))
+        self.add_route("/health", _Health(server))
+        self.add_route("/setup", _Setup(server))
+        self.add_route("/predict", _Predict(server))
+        self.add_route("/webhook", _Webhook(server))
+        self.add_route("/versions", _Versions(server))
+        self.add_route("/metrics", _MetricsPage(server))
+        self.add_route("/openapi.json", _OpenApi(server))
+
+
+def create_app(models: ModelSource, settings: Settings, options: PredictionOptions | None = None) -> App:
+    """Return the WSGI application; the model begins to load at once, in the background.
+
+    Args:
+        models: where model versions come from, see :class:`RegistrySource` and :class:`FixedSource`.
+        settings: how the server runs.
+        options: how predictions become regions.
+    """
+    return App(Server(models, settings, options))
+
+
+class _Gate:
+    """Before each request: credentials. After it: log line and metrics."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        req.context.started = time.perf_counter()
+        credentials = self._server.settings.credentials
+        if credentials is not None and not credentials.accepts(req.get_header("Authorization")):
+            given = "wrong" if req.get_header("Authorization") else "missing"
+            raise Refusal(
+                401,
+                f"Basic auth credentials are {given}: enter the backend's user and password in the model's connection",
+                headers={"WWW-Authenticate": 'Basic realm="maskloop", charset="UTF-8"'},
+            )
+
+    def process_response(self, req: falcon.Request, resp: falcon.Response, resource: Any, succeeded: bool) -> None:
+        if isinstance(resp.stream, _PredictionStream):
+            # its end is the request's end
+            resp.stream.on_close(lambda: self._finish(req, resp))
+        else:
+            self._finish(req, resp)
+
+    def _finish(self, req: falcon.Request, resp: falcon.Response) -> None:
+        seconds = time.perf_counter() - req.context.started
+        endpoint = req.uri_template or "other"
+        status = resp.status_code
+        self._server.metrics.requests.labels(endpoint, str(status)).inc()
+        self._server.metrics.request_seconds.labels(endpoint).observe(seconds)
+        level = (
+            logging.WARNING if status >= 400 else logging.DEBUG if endpoint in {"/health", "/metrics"} else logging.INFO
+        )
+        extra = getattr(req.context, "fields", {})
+        reason = getattr(req.context, "refused", None)
+        log(
+            level,
+            "request",
+            method=req.method,
+            endpoint=endpoint,
+            status=status,
+            seconds=seconds,
+            reason=reason,
+            **extra,
+        )
+
+
+def _answer_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: Any) -> None:
+    """Answer any error: its reason in the status line and again as JSON; never a traceback."""
+    logged = None
+    if isinstance(error, Refusal):
+        logged = error.logged
+        status, reason, headers = error.status, error.reason, error.headers
+    elif isinstance(error, falcon.HTTPError):
+        status, headers = error.status_code, dict(error.headers or {})
+        reason = {
+            404: f"No such endpoint: {req.path}",
+            405: f"{req.method} is not possible here, expected {headers.get('Allow', 'another method')}",
+        }.get(status, error.description or error.title or falcon.code_to_http_status(status).partition(" ")[2])
+    elif isinstance(error, MaskloopError):
+        # raised on purpose, with a message for people
+        status, reason, headers = 500, str(error), {}
+    else:
+        logging.getLogger("maskloop.serving").error("request failed", exc_info=error)
+        status, reason, headers = 500, f"The backend failed ({type(error).__name__}); its log says why", {}
+    reason = without_queries(reason)
+    req.context.refused = without_queries(logged or reason)
+    resp.stream = None
+    resp.status = f"{status} {reason_phrase(reason)}"
+    resp.set_headers(headers)
+    _json(resp, {"error": reason, "status": status})
+
+
+def _json(resp: falcon.Response, value: Any) -> None:
+    resp.data = orjson.dumps(value)
+    resp.content_type = falcon.MEDIA_JSON
+
+
+class _Resource:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+
+class _Health(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        models = self._server.models
+        version = models.announced()
+        _json(resp, {"status": "UP", "model_class": "maskloop", "model": models.state, "model_version": version})
+
+
+class _Versions(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        models = self._server.models
+        version = models.announced()
+        others = [name for name in models.source.versions() if name != version]
+        _json(resp, {"versions": others if version is None else [version, *others], "message": "ok"})
+
+
+class _MetricsPage(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.data = generate_latest(self._server.metrics.registry)
+        resp.content_type = CONTENT_TYPE_LATEST
+
+
+class _OpenApi(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        _json(resp, openapi.document(auth=self._server.settings.credentials is not None))
+
+
+class _Setup(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        server = self._server
+        setup = parse(schemas.SetupRequest, read_body(req, server.settings.max_body))
+        req.context.fields = {"project": project_id(setup.project)}
+        server.projects.remember(
+            setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
+        )
+        version = server.models.require()
+        server.projects.mapping(setup.label_config, version, server.models.labels(version))
+        _json(resp, {"model_version": version})
+
+
+class _Webhook(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        server = self._server
+        event = parse(schemas.WebhookRequest, read_body(req, server.settings.max_body))
+        req.context.fields = {"action": event.action if event.action in ACTIONS else "other"}
+        try:
+            number = server.events.append(event.model_dump(exclude_unset=True))
+        except sqlite3.Error as error:
+            raise Refusal(507, f"The event could not be stored: {error}") from error
+        server.metrics.events.labels(req.context.fields["action"]).inc()
+        resp.status = falcon.HTTP_201
+        _json(resp, {"status": "recorded", "event": number})
+
+
+class _Predict(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        server = self._server
+        request = parse(schemas.PredictRequest, read_body(req, server.settings.max_body))
+        context = request.params.context if request.params else None
+        req.context.fields = {
+            "project": project_id(request.project),
+            "tasks": len(request.tasks),
+            "interactive": True if context else None,
+        }
+        if len(request.tasks) > server.settings.max_tasks:
+            raise Refusal(
+                413, f"{len(request.tasks)} tasks are over the limit of {server.settings.max_tasks}; select fewer tasks"
+            )
+        server.admission.enter()
+        stream = _PredictionStream(server.admission.leave)
+        try:
+            # Predictions of older versions come along in full; they must not fill the memory while this one is made.
+            kept = ("id", "data")
+            tasks = [{key: value for key, value in task.items() if key in kept} for task in request.tasks]
+            label_config, project = request.label_config, request.project
+            del request
+            job = server.job(tasks, label_config, project, context)
+            whole = stream.begin(server.pipeline.run(job), strict=context is not None, settings=server.settings)
+        except BaseException:
+            stream.close()
+            raise
+        resp.content_type = falcon.MEDIA_JSON
+        if whole is None:
+            resp.stream = stream
+        else:
+            stream.close()
+            resp.data = whole
+
+
+class _PredictionStream:
+    """The body of an answer to /predict, result by result.
+
+    White space between them keeps the connection open while nothing is ready: Label Studio gives up when it has heard
+    nothing for 100 s. The WSGI server calls :meth:`close` when it is through or the client has gone.
+    """
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._on_close = [leave]
+        self._outcomes: Iterator[Outcome | None] = iter(())
+        self._parts: list[bytes] = []
+        self._count = 0
+
+    def begin(self, outcomes: Iterator[Outcome | None], *, strict: bool, settings: Settings) -> bytes | None:
+        """Take the first outcomes; return the whole body if it is complete soon, None if it must be streamed.
+
+        Args:
+            outcomes: what :meth:`Pipeline.run` yields.
+            strict: a failed task fails the request, as long as the status can still be set: a smart tool shows the
+                reason to the annotator who clicked.
+            settings: keepalive and patience.
+
+        Raises:
+            Refusal: strict, and the task failed.
+        """
+        self._outcomes = outcomes
+        self._parts.append(b'{"results":[')
+        deadline = time.monotonic() + (settings.patience if strict else WHOLE_SECONDS)
+        size = 0
+        for outcome in outcomes:
+            if outcome is not None:
+                if strict and outcome.failure is not None:
+                    raise Refusal(424, outcome.failure)
+                self._parts.append(self._part(outcome))
+                size += len(outcome.body)
+            if time.monotonic() >= deadline or size > WHOLE_BYTES:
+                return None
+        return b"".join([*self._parts, b"]}"])
+
+    def on_close(self, function: Callable[[], None]) -> None:
+        """Call a function when the answer is through."""
+        self._on_close.append(function)
+
+    def close(self) -> None:
+        """Drop what is not computed yet and give the worker's place back; the second call does nothing."""
+        functions, self._on_close = self._on_close, []
+        close = getattr(self._outcomes, "close", None)
+        if close is not None:
+            close()
+        for function in functions:
+            function()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"".join(self._parts)
+        for outcome in self._outcomes:
+            yield b" " if outcome is None else self._part(outcome)
+        yield b"]}"
+
+    def _part(self, outcome: Outcome) -> bytes:
+        self._count += 1
+        return outcome.body if self._count == 1 else b"," + outcome.body

@@ -1,0 +1,105 @@
+"""What a request may look like, and how the server says no.
+
+Label Studio shows its users the HTTP reason phrase of a failing backend and nothing else, so that is where the message
+goes; the body has it again as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, TypeVar
+
+import falcon
+import orjson
+from pydantic import BaseModel, ValidationError
+
+# Label Studio's connect dialog shows about so much; proxies begin to refuse status lines at a few kB.
+REASON_LENGTH = 200
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
+    """A request that is answered with an error status.
+
+    Attributes:
+        status: HTTP status code, 400..599.
+        reason: one line for the person in front of Label Studio: what is wrong and the fix.
+        headers: to add to the answer.
+        logged: what the log says instead of the reason, where that quotes label text.
+    """
+
+    def __init__(
+        self, status: int, reason: str, *, headers: dict[str, str] | None = None, logged: str | None = None
+    ) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+        self.headers = headers or {}
+        self.logged = logged or reason
+
+
+def reason_phrase(text: str) -> str:
+    """Return a text as an HTTP reason phrase: printable ASCII, one line, at most REASON_LENGTH characters."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode("ascii")
+    line = " ".join(re.sub(r"[^\x20-\x7e]+", " ", ascii_text).split())
+    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 3] + "..."
+
+
+def without_queries(text: str) -> str:
+    """Return a text whose URLs have lost query, fragment and user info: those carry signatures and passwords."""
+    text = re.sub(r"(?<=://)[^/\s@]+@", "", text)
+    return re.sub(r"(?<=[^\s?#])[?#][^\s'\"]+", "?...", text)
+
+
+def read_body(request: falcon.Request, max_body: int) -> bytes:
+    """Return the body of a request that claims to be JSON.
+
+    Raises:
+        Refusal: another content type, or over the limit.
+    """
+    content_type = (request.content_type or "").partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise Refusal(415, f"Content-Type is {content_type or 'missing'}, expected application/json")
+    if (request.content_length or 0) > max_body:
+        raise Refusal(413, body_too_large(max_body))
+    body: bytes = request.bounded_stream.read(max_body + 1)
+    if len(body) > max_body:
+        raise Refusal(413, body_too_large(max_body))
+    return body
+
+
+def body_too_large(max_body: int) -> str:
+    """Return the reason for refusing a body over the limit."""
+    return (
+        f"Request body is over the limit of {max_body} bytes; retrieve predictions for fewer tasks or raise --max-body"
+    )
+
+
+def parse(model: type[_Model], body: bytes) -> _Model:
+    """Return a body as a checked record.
+
+    Raises:
+        Refusal: not JSON, not an object, or a field is missing or of the wrong type; the reason names it.
+    """
+    try:
+        values: Any = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"Malformed JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise Refusal(400, f"Expected a JSON object, got {_json_type(values)}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        # The input is left out: it may be a token or label text.
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refusal(400, f"{where}: {first['msg']}") from error
+
+
+def _json_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
+    return names.get(type(value), type(value).__name__)

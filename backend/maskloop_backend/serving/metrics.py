@@ -1,0 +1,62 @@
+"""What /metrics tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """The counters of one server, in a registry of its own so that two servers in a process do not share them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "maskloop_requests", "HTTP requests answered.", ["endpoint", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "maskloop_request_seconds",
+            "From a request's arrival at a worker to the end of its answer.",
+            ["endpoint"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.predicting = Gauge(
+            "maskloop_predict_requests_running", "Predict requests being answered now.", registry=self.registry
+        )
+        self.tasks = Counter(
+            "maskloop_tasks",
+            "Tasks answered: predicted, image_failed, model_failed, build_failed or cancelled.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.cache = Counter(
+            "maskloop_cache_lookups",
+            "Predictions asked of the cache: hit, miss, or shared with a request that was computing it already.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.cache_bytes = Gauge("maskloop_cache_bytes", "Bytes of cached predictions.", registry=self.registry)
+        self.batch_images = Histogram(
+            "maskloop_batch_images",
+            "Images in one call of the model.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.stage_seconds = Histogram(
+            "maskloop_stage_seconds",
+            "Time in one stage: fetch (one image), predict (one batch), build (one answer).",
+            ["stage"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.queue = Gauge("maskloop_queued_images", "Images waiting for the model.", registry=self.registry)
+        self.model_loads = Counter(
+            "maskloop_model_loads", "Model versions loaded.", ["outcome"], registry=self.registry
+        )
+        self.model_info = Gauge(
+            "maskloop_model_info", "1 for the version that answers now.", ["version"], registry=self.registry
+        )
+        self.events = Counter("maskloop_webhook_events", "Webhook events recorded.", ["action"], registry=self.registry)

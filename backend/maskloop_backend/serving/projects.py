@@ -1,0 +1,124 @@
+"""What the server remembers of Label Studio's projects: where their images are, and their label configs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from maskloop_converters.errors import LabelError
+from maskloop_converters.samples import LabelSet
+
+from ..studio import label_config
+from ..studio.images import ImageFetcher
+from ..studio.label_config import LabelConfig, LabelMapping
+from .limits import Refusal
+
+# Projects, label configs and Label Studios that are remembered; the least recently used are forgotten.
+REMEMBERED = 1000
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class LeastRecent(Generic[_K, _V]):
+    """A thread-safe dictionary of bounded length that forgets the least recently used entry."""
+
+    def __init__(self, length: int = REMEMBERED) -> None:
+        self._length = length
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[_K, _V] = OrderedDict()
+
+    def get(self, key: _K) -> _V | None:
+        """Return an entry and make it the most recently used one."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            return self._entries.get(key)
+
+    def set(self, key: _K, value: _V) -> None:
+        """Store an entry as the most recently used one."""
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._length:
+                self._entries.popitem(last=False)
+
+    def get_or(self, key: _K, make: Callable[[], _V]) -> _V:
+        """Return an entry, made first where there is none; two threads may both make one."""
+        value = self.get(key)
+        if value is None:
+            value = make()
+            self.set(key, value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach one Label Studio.
+
+    Attributes:
+        url: without a trailing slash; None when neither the operator nor /setup has said.
+        token: legacy or personal access token, None where there is none.
+    """
+
+    url: str | None
+    token: str | None = field(repr=False)
+
+
+class Projects:
+    """Remembers what /setup says of each project; the operator's settings win."""
+
+    def __init__(self, *, studio_url: str | None, studio_token: str | None) -> None:
+        self._url = studio_url
+        self._token = studio_token
+        self._connections: LeastRecent[str, Connection] = LeastRecent()
+        self._fetchers: LeastRecent[Connection, ImageFetcher] = LeastRecent(16)
+        self._configs: LeastRecent[str, LabelConfig] = LeastRecent()
+        self._mappings: LeastRecent[tuple[str, str], LabelMapping] = LeastRecent()
+        # the label config of projects whose /predict does not carry it
+        self._schemas: LeastRecent[str, str] = LeastRecent()
+
+    def remember(self, project: Any, *, schema: str, hostname: str | None, token: str | None) -> None:
+        """Note what /setup says of a project."""
+        key = project_id(project)
+        self._schemas.set(key, schema)
+        self._connections.set(key, Connection(hostname or None, token or None))
+
+    def fetcher(self, project: Any) -> ImageFetcher:
+        """Return what fetches the images of a project's tasks."""
+        said = self._connections.get(project_id(project)) or Connection(None, None)
+        connection = Connection(self._url or said.url, self._token or said.token)
+        return self._fetchers.get_or(
+            connection, lambda: ImageFetcher(studio_url=connection.url, token=connection.token)
+        )
+
+    def schema(self, project: Any) -> str | None:
+        """Return the label config that a project had at its last /setup."""
+        return self._schemas.get(project_id(project))
+
+    def mapping(self, xml: str, version: str, labels: LabelSet) -> LabelMapping:
+        """Return how a model's classes map to a label config's labels; parsed and matched once.
+
+        Args:
+            xml: the label config.
+            version: of the model.
+            labels: of the model.
+
+        Raises:
+            Refusal: the label config is no XML, has no masks, or none of its labels is the model's.
+        """
+        digest = hashlib.sha256(xml.encode("utf-8", "surrogatepass")).hexdigest()
+        try:
+            config = self._configs.get_or(digest, lambda: label_config.parse(xml))
+            return self._mappings.get_or((digest, version), lambda: label_config.match(config, labels))
+        except LabelError as error:
+            raise Refusal(422, str(error), logged="the label config does not fit the model") from error
+
+
+def project_id(project: Any) -> str:
+    """Return a project's id: Label Studio sends '5.1795333547' (id and time), older ones 5."""
+    return str(project).partition(".")[0] if project is not None else ""

@@ -1,0 +1,93 @@
+"""The bodies that Label Studio 1.23.2 sends; keys that it may add later are let through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SetupRequest(BaseModel):
+    """POST /setup: on connect, on every look at the settings page and before most predictions."""
+
+    model_config = ConfigDict(extra="allow")
+
+    project: str | int | None = Field(None, description="'<project id>.<unix time of creation>'")
+    label_config: str = Field(alias="schema", description="The project's label config, XML.")
+    hostname: str | None = Field(None, description="Where Label Studio believes to answer; often wrong.")
+    access_token: str | None = Field(None, description="A legacy token; a default install refuses it.")
+    extra_params: Any = Field(None, description="Whatever the connection's extra_params hold.")
+
+
+class PredictParams(BaseModel):
+    """What comes beside the tasks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    context: dict[str, Any] | None = Field(
+        None, description="A smart tool's clicks or box: {'result': [...]} as the editor sends it."
+    )
+
+
+class PredictRequest(BaseModel):
+    """POST /predict: one task that is opened, a smart tool's click, or hundreds of tasks at once."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tasks: list[dict[str, Any]]
+    project: str | int | None = None
+    label_config: str | None = Field(None, description="The project's label config, XML.")
+    params: PredictParams | None = None
+
+
+class WebhookRequest(BaseModel):
+    """POST /webhook: something happened in Label Studio."""
+
+    model_config = ConfigDict(extra="allow")
+
+    action: str = Field(min_length=1, max_length=100)
+    project: dict[str, Any] | None = None
+    task: dict[str, Any] | None = None
+    annotation: dict[str, Any] | None = None
+
+
+class SetupResponse(BaseModel):
+    """The version whose predictions the project will get."""
+
+    model_version: str
+
+
+class HealthResponse(BaseModel):
+    """The server lives; ``model`` says whether it can predict yet."""
+
+    status: str
+    model_class: str
+    model: str = Field(description="'none', 'loading', 'ready' or 'failed'")
+    model_version: str | None
+
+
+class PredictResponse(BaseModel):
+    """One entry a task, in order: a prediction, or [] for a task whose image could not be used."""
+
+    results: list[dict[str, Any] | list[dict[str, Any]]]
+
+
+class WebhookResponse(BaseModel):
+    """The event stands in the log."""
+
+    status: str
+    event: int = Field(description="Its number in the log.")
+
+
+class VersionsResponse(BaseModel):
+    """The model versions on disk, the served one first."""
+
+    versions: list[str]
+    message: str
+
+
+class ErrorResponse(BaseModel):
+    """What is wrong; the HTTP reason phrase says the same."""
+
+    error: str
+    status: int

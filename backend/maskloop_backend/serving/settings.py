@@ -1,0 +1,88 @@
+"""What an operator can set, and the sizes that follow from it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskloop_converters.errors import MaskloopError
+
+from .auth import Credentials
+
+
+class ServerError(MaskloopError):
+    """The server cannot start as it was told to; the message says the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the server runs.
+
+    Attributes:
+        home: the directory that holds models and the event log.
+        host: the address to listen on.
+        port: the TCP port to listen on; 0 takes a free one.
+        credentials: what every request must carry as HTTP basic auth; None lets everybody in.
+        studio_url: where Label Studio answers; None trusts what it says of itself in /setup, which is often wrong.
+        studio_token: a token for Label Studio's files; None uses the one in /setup, which a default install refuses.
+        batch_size: at most so many images go through the model at once.
+        batch_pixels: at most so many pixels go through the model at once, one image excepted: an annotator's image
+            waits for the batch that runs, and bigger ones are no faster.
+        batch_wait: seconds that an image waits for others to fill its batch.
+        cache_bytes: memory for predictions that may be asked for again.
+        fetchers: threads that download and decode images for requests of many tasks, and as many for single tasks.
+        max_body: bytes of a request's body.
+        max_tasks: tasks of one request.
+        model_wait: seconds that a prediction waits for a model that is still loading. Label Studio gives up when it
+            has heard nothing for 100 s.
+        keepalive: seconds of silence after which a byte of white space keeps a slow answer's connection open.
+        patience: seconds for which a smart tool's answer is held back, so that a failure can still set the status.
+        threads: worker threads of the HTTP server.
+        reserved_threads: how many of them predictions may never take, so that /health is answered within the 1 s that
+            Label Studio gives it.
+        grace: seconds for which a stopping server lets running predictions finish.
+    """
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 9090
+    credentials: Credentials | None = None
+    studio_url: str | None = None
+    studio_token: str | None = None
+    batch_size: int = 8
+    batch_pixels: int = 2_000_000
+    batch_wait: float = 0.003
+    cache_bytes: int = 256 << 20
+    fetchers: int = 4
+    max_body: int = 128 << 20
+    max_tasks: int = 10_000
+    model_wait: float = 60.0
+    keepalive: float = 1.0
+    patience: float = 20.0
+    threads: int = 64
+    reserved_threads: int = 16
+    grace: float = 30.0
+
+    def check_exposure(self) -> None:
+        """Refuse to listen beyond this machine without credentials.
+
+        Raises:
+            ServerError: anybody on the network could read task images through the server's token.
+        """
+        if self.credentials is None and not is_loopback(self.host):
+            raise ServerError(
+                f"refusing to listen on {self.host} without credentials: anybody who reaches it could use the model "
+                "and read images with the server's token. Set MASKLOOP_BASIC_AUTH_PASSWORD and --basic-auth-user USER "
+                "(and enter both in Label Studio's connection), or listen on --host 127.0.0.1"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on is reachable from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,212 @@
+"""Connect a project to the backend so that everything works: predictions, uncertainty sampling, webhooks."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .client import Json, StudioClient
+from .errors import StudioError, public_url
+
+# Tasks that Label Studio sends in one request: enough for full batches, few enough for progress and its time limits.
+CHUNK = 32
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendLogin:
+    """Basic auth credentials of the backend.
+
+    Attributes:
+        user: as given to `maskloop serve`.
+        password: likewise.
+    """
+
+    user: str
+    password: str
+
+    @property
+    def header(self) -> str:
+        """The value of an Authorization header."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    def __repr__(self) -> str:
+        """Show no password."""
+        return f"BackendLogin(user={self.user!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What connecting did.
+
+    Attributes:
+        project: id.
+        title: of the project.
+        connection: id of the ML connection.
+        model_version: that the backend serves, and the connection's title.
+        tasks: number of tasks in the project.
+        tasks_with_predictions: how many have a prediction of this version now.
+        changes: what was done, one line each.
+    """
+
+    project: int
+    title: str
+    connection: int
+    model_version: str
+    tasks: int
+    tasks_with_predictions: int
+    changes: tuple[str, ...]
+
+
+def connect(
+    client: StudioClient,
+    project: str | int,
+    backend_url: str,
+    *,
+    login: BackendLogin | None = None,
+    interactive: bool = False,
+    retrieve: bool = True,
+    progress: Progress = lambda done, total: None,
+) -> Connected:
+    """Connect a project to a backend, or put an existing connection right; repeating it changes nothing.
+
+    The connection's title becomes the model version: Label Studio compares its project's selected version, which is that
+    title, with the version in each prediction, and falls back to random order when they differ.
+
+    Args:
+        client: of Label Studio.
+        project: id or exact title.
+        backend_url: where Label Studio reaches the backend.
+        login: credentials of the backend, also given to Label Studio's webhook, which carries none by itself.
+        interactive: offer the model as a smart tool in the editor.
+        retrieve: fetch predictions for all tasks now.
+        progress: called with (tasks done, all tasks) while predictions are retrieved.
+
+    Raises:
+        StudioError: Label Studio or the backend refuses; the message says the fix.
+    """
+    found = client.project(project)
+    number = int(found["id"])
+    url = backend_url.rstrip("/")
+    changes: list[str] = []
+    connection = _connection(client, number, url, login, interactive, changes)
+    version = str(connection.get("model_version") or "")
+    if not version:
+        raise StudioError(
+            f"the backend at {public_url(url)} told Label Studio no model version: {connection.get('error_message') or 'is it a maskloop?'}"
+        )
+    if connection["title"] != version:
+        values = _values(number, url, login, interactive, version)
+        connection = client.update_connection(int(connection["id"]), values)
+        changes.append(f"title of the connection set to {version}")
+    _put_webhook_right(client, number, url, login, changes)
+    if client.project(number).get("model_version") != version:
+        client.update_project(number, model_version=version)
+        changes.append(f"the project shows predictions of {version}")
+    tasks = client.task_ids(number)
+    if retrieve:
+        before = client.model_versions(number).get(version, 0)
+        retrieve_predictions(client, number, tasks, progress=progress)
+        gained = client.model_versions(number).get(version, 0) - before
+        if gained:
+            changes.append(f"predictions of {gained} tasks retrieved")
+    return Connected(
+        project=number,
+        title=str(found["title"]),
+        connection=int(connection["id"]),
+        model_version=version,
+        tasks=len(tasks),
+        tasks_with_predictions=min(len(tasks), client.model_versions(number).get(version, 0)),
+        changes=tuple(changes),
+    )
+
+
+def retrieve_predictions(
+    client: StudioClient, project: int, tasks: list[int], *, progress: Progress = lambda done, total: None
+) -> None:
+    """Have Label Studio fetch and store the current version's predictions of tasks, some at a time."""
+    progress(0, len(tasks))
+    for start in range(0, len(tasks), CHUNK):
+        client.retrieve_predictions(project, tasks[start : start + CHUNK])
+        progress(min(start + CHUNK, len(tasks)), len(tasks))
+
+
+def _connection(
+    client: StudioClient,
+    project: int,
+    url: str,
+    login: BackendLogin | None,
+    interactive: bool,
+    changes: list[str],
+) -> Json:
+    """Return the project's connection to the backend, made or brought up to date."""
+    connections = client.connections(project)
+    ours = [connection for connection in connections if connection["url"].rstrip("/") == url]
+    others = [connection for connection in connections if connection not in ours]
+    if others and (not ours or others[0]["id"] < ours[0]["id"]):
+        shown = ", ".join(f"{c['id']} ({public_url(c['url'])})" for c in others)
+        raise StudioError(
+            f"project {project} has another ML connection, and Label Studio always uses its first one: {shown}. "
+            "Remove it under Settings > Model, then connect again"
+        )
+    for extra in ours[1:]:
+        client.delete_connection(int(extra["id"]))
+        changes.append(f"duplicate connection {extra['id']} removed")
+    try:
+        if ours:
+            title = str(ours[0]["title"])
+            return client.update_connection(int(ours[0]["id"]), _values(project, url, login, interactive, title))
+        made = client.create_connection(_values(project, url, login, interactive, "maskloop"))
+    except StudioError as error:
+        # A refused address can leave a connection behind that looks healthy but has no webhook.
+        known = {connection["id"] for connection in connections}
+        for left in client.connections(project):
+            if left["id"] not in known:
+                client.delete_connection(int(left["id"]))
+        raise StudioError(f"{error}{_connection_fix(str(error), url)}", status=error.status) from error
+    changes.append(f"connected to {public_url(url)}")
+    return made
+
+
+def _values(project: int, url: str, login: BackendLogin | None, interactive: bool, title: str) -> Json:
+    values: dict[str, Any] = {"project": project, "url": url, "title": title, "is_interactive": interactive}
+    if login is not None:
+        values |= {"auth_method": "BASIC_AUTH", "basic_auth_user": login.user, "basic_auth_pass": login.password}
+    else:
+        values |= {"auth_method": "NONE"}
+    return values
+
+
+def _put_webhook_right(
+    client: StudioClient, project: int, url: str, login: BackendLogin | None, changes: list[str]
+) -> None:
+    """Leave exactly one active webhook to the backend, with its credentials."""
+    address = f"{url}/webhook"
+    headers = {} if login is None else {"Authorization": login.header}
+    ours = [hook for hook in client.webhooks(project) if hook["url"].rstrip("/") == address]
+    for extra in ours[1:]:
+        client.delete_webhook(int(extra["id"]))
+        changes.append(f"duplicate webhook {extra['id']} removed")
+    wanted = {"is_active": True, "send_payload": True, "send_for_all_actions": True, "headers": headers}
+    if not ours:
+        client.create_webhook({"project": project, "url": address, **wanted})
+        changes.append("webhook made")
+    elif any(ours[0].get(key) != value for key, value in wanted.items()):
+        client.update_webhook(int(ours[0]["id"]), wanted)
+        changes.append("webhook activated and given the backend's credentials" if login else "webhook activated")
+
+
+def _connection_fix(message: str, url: str) -> str:
+    if "reserved network address" in message:
+        return (
+            ". Label Studio blocks private addresses: start it with SSRF_PROTECTION_ENABLED=false and "
+            "ML_BLOCK_LOCAL_IP=false (or USE_DEFAULT_BANNED_SUBNETS=false)"
+        )
+    if "authentication parameters" in message:
+        return ". Give the user and password that `maskloop serve` was started with"
+    if "resolve hostname" in message:
+        return f". Label Studio's machine does not know the host of {public_url(url)}; in Docker use the service's name"
+    return ""

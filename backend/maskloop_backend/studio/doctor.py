@@ -1,0 +1,217 @@
+"""What is wrong between Label Studio and the backend, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from . import label_config
+from .client import Json, StudioClient
+from .connect import BackendLogin
+from .errors import StudioAuthError, StudioError, public_url
+
+Level = Literal["ok", "warning", "problem"]
+TESTED_VERSION = "1.23"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: 'ok', 'warning' (works, but not as well as it could) or 'problem'.
+        subject: what was looked at ('token', 'webhook').
+        message: what was found.
+        fix: what to do, '' where there is nothing to do.
+    """
+
+    level: Level
+    subject: str
+    message: str
+    fix: str = ""
+
+
+def examine(client: StudioClient, project: str | int | None, *, login: BackendLogin | None = None) -> Iterator[Finding]:
+    """Yield findings, from the outside in; stops where nothing more can be learned.
+
+    Args:
+        client: of Label Studio.
+        project: id or title; None looks at Label Studio and the token only.
+        login: the backend's credentials, to ask it directly.
+    """
+    try:
+        version = client.version()
+        user = client.user()
+    except StudioAuthError as error:
+        yield Finding("problem", "token", str(error))
+        return
+    except StudioError as error:
+        yield Finding("problem", "Label Studio", str(error))
+        return
+    yield _studio(client, version)
+    yield Finding("ok", "token", f"{client.auth.kind} token of user {user.get('id')} works")
+    if project is None:
+        return
+    try:
+        found = client.project(project)
+        yield Finding("ok", "project", f"{found['id']} with {found.get('task_number', 0)} tasks")
+        yield from _project(client, found, login)
+    except StudioError as error:
+        yield Finding("problem", "project", str(error))
+
+
+def _studio(client: StudioClient, version: str) -> Finding:
+    shown = f"{version} at {public_url(client.url)}"
+    if version.startswith(TESTED_VERSION + "."):
+        return Finding("ok", "Label Studio", shown)
+    return Finding(
+        "warning", "Label Studio", f"{shown}; maskloop is tested with {TESTED_VERSION}", "expect small differences"
+    )
+
+
+def _project(client: StudioClient, project: Json, login: BackendLogin | None) -> Iterator[Finding]:
+    try:
+        label_config.parse(str(project.get("label_config") or ""))
+    except ValueError as error:
+        yield Finding(
+            "problem", "label config", str(error), "add a BrushLabels tag under Settings > Labeling Interface"
+        )
+    connections = client.connections(int(project["id"]))
+    if not connections:
+        yield Finding("problem", "connection", "no ML backend is connected", "`maskloop connect` connects it")
+        return
+    connection = connections[0]
+    url = str(connection["url"]).rstrip("/")
+    if len(connections) > 1:
+        yield Finding(
+            "warning",
+            "connection",
+            f"{len(connections)} backends are connected; Label Studio uses the first only, {public_url(url)}",
+            "remove the others under Settings > Model",
+        )
+    yield from _connection(connection, url)
+    yield from _backend(project, connection, url, login)
+    yield from _webhooks(client, project, connection, url)
+    yield from _versions(client, project, connection)
+
+
+def _connection(connection: Json, url: str) -> Iterator[Finding]:
+    if connection.get("state") == "CO":
+        yield Finding("ok", "connection", f"Label Studio reaches the backend at {public_url(url)}")
+        return
+    reason = str(connection.get("error_message") or "no reason given").strip().splitlines()[-1][:300]
+    fix = "is `maskloop serve` running, and does its address hold from where Label Studio runs?"
+    if "reserved network address" in reason:
+        fix = "start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
+    elif "401" in reason or "authentication" in reason:
+        fix = "run `maskloop connect` with the backend's user and password"
+    elif "localhost" in url or "127.0.0.1" in url:
+        fix += " In Docker, localhost is the container itself: use the service's name"
+    yield Finding("problem", "connection", f"Label Studio cannot use {public_url(url)}: {reason}", fix)
+
+
+def _backend(project: Json, connection: Json, url: str, login: BackendLogin | None) -> Iterator[Finding]:
+    """Ask the backend directly, as Label Studio would; it may be out of reach from here and still work."""
+    body = {
+        "project": f"{project['id']}.0",
+        "schema": project.get("label_config"),
+        "hostname": "",
+        "access_token": "",
+        "extra_params": None,
+    }
+    auth = None if login is None else httpx.BasicAuth(login.user, login.password)
+    try:
+        answer = httpx.post(f"{url}/setup", json=body, auth=auth, timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        yield Finding(
+            "warning" if connection.get("state") == "CO" else "problem",
+            "backend",
+            f"not reachable from here at {public_url(url)} ({type(error).__name__})",
+            "fine if only Label Studio's network reaches it; else start `maskloop serve`",
+        )
+        return
+    if answer.status_code == 401:
+        yield Finding(
+            "warning",
+            "backend",
+            "wants basic auth, which was not given here" if login is None else "refuses this user and password",
+            "pass --basic-auth-user and MASKLOOP_BASIC_AUTH_PASSWORD",
+        )
+        return
+    if answer.is_error:
+        yield Finding("problem", "backend", f"answers {answer.status_code}: {answer.reason_phrase}")
+        return
+    said: dict[str, Any] = answer.json()
+    yield Finding("ok", "backend", f"serves {said.get('model_version')}")
+    if missing := said.get("missing_labels"):
+        yield Finding(
+            "warning",
+            "labels",
+            f"classes of the model without a label in the project, not pre-filled: {', '.join(missing)}",
+            'add the labels, or predicted_values="..." to labels that stand for them',
+        )
+    if unused := said.get("unused_labels"):
+        yield Finding(
+            "warning",
+            "labels",
+            f"labels that the model does not know, drawn by annotators only: {', '.join(unused)}",
+            "train a model on annotations that have them",
+        )
+    if not missing and not unused:
+        yield Finding("ok", "labels", "each class of the model has its label")
+
+
+def _webhooks(client: StudioClient, project: Json, connection: Json, url: str) -> Iterator[Finding]:
+    hooks = [hook for hook in client.webhooks(int(project["id"])) if hook["url"].rstrip("/") == f"{url}/webhook"]
+    fix = "`maskloop connect` puts it right"
+    if not hooks:
+        yield Finding("problem", "webhook", "Label Studio does not tell the backend of new annotations", fix)
+    elif len(hooks) > 1:
+        yield Finding("problem", "webhook", f"{len(hooks)} webhooks to the backend: every event arrives as often", fix)
+    elif not hooks[0].get("is_active"):
+        yield Finding("problem", "webhook", "the webhook to the backend is switched off", fix)
+    elif connection.get("auth_method") == "BASIC_AUTH" and not (hooks[0].get("headers") or {}).get("Authorization"):
+        yield Finding("problem", "webhook", "carries no credentials: the backend refuses its events with 401", fix)
+    else:
+        yield Finding("ok", "webhook", "one, active")
+
+
+def _versions(client: StudioClient, project: Json, connection: Json) -> Iterator[Finding]:
+    served, title = connection.get("model_version"), connection.get("title")
+    selected = client.project(int(project["id"])).get("model_version")
+    fix = "`maskloop connect` puts it right"
+    if served and title != served:
+        yield Finding(
+            "problem",
+            "version",
+            f"the connection's title is {title!r}, the backend serves {served!r}: uncertainty sampling is random",
+            fix,
+        )
+    elif served and selected != served:
+        yield Finding(
+            "problem",
+            "version",
+            f"the project shows predictions of {selected or 'no version'!r}, the backend serves {served!r}",
+            fix,
+        )
+    else:
+        yield Finding("ok", "version", f"{served} everywhere")
+    counts = client.model_versions(int(project["id"]))
+    tasks, current = int(project.get("task_number") or 0), counts.get(str(served), 0)
+    if current < tasks:
+        yield Finding(
+            "warning", "predictions", f"{tasks - current} of {tasks} tasks have none of the served version", fix
+        )
+    else:
+        yield Finding("ok", "predictions", f"{current} of the served version, {tasks} tasks")
+    if stale := {version: count for version, count in counts.items() if version != served}:
+        shown = ", ".join(f"{count} of {version}" for version, count in stale.items())
+        yield Finding(
+            "warning",
+            "predictions",
+            f"older ones are kept too: {shown}",
+            "they make requests larger; delete them under Settings > Predictions",
+        )

@@ -1,0 +1,182 @@
+"""Large JSON documents, one element of their arrays at a time, with the place of each in the file.
+
+The standard library's parser does the work on a window of the file, so that memory is bounded by the largest element.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...errors import FormatError
+
+_WINDOW = 1 << 20
+#: An array element or member larger than this is taken for damage.
+MAX_ELEMENT = 1 << 29
+_SPACE = " \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A value of the document.
+
+    Attributes:
+        key: the top-level member that it belongs to, '' where the document is an array.
+        value: parsed; texts in elements of arrays are undecoded (a character a byte, ASCII unharmed).
+        start: position of its first byte in the file.
+        size: in bytes.
+        in_array: whether it is an element of the member's array, not the member itself.
+    """
+
+    key: str
+    value: Any
+    start: int
+    size: int
+    in_array: bool
+
+
+def scan(path: Path, arrays: Collection[str]) -> Iterator[Element]:
+    """Yield the top-level members of a JSON object; of the members named ``arrays``, each element instead, if any.
+
+    A document that is an array is yielded by element, with the key ''.
+
+    Raises:
+        FormatError: not JSON; names the file and the position.
+    """
+    try:
+        with path.open("rb") as file:
+            window = _Window(path, file)
+            if window.peek() == "[":
+                yield from _elements(window, "")
+            elif window.peek() == "{":
+                yield from _members(window, arrays)
+            else:
+                raise window.error("expected '{' or '['")
+            if window.peek():
+                raise window.error("expected the end of the file")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot read it: {error.strerror or error}") from error
+
+
+def load(data: bytes, where: str) -> Any:
+    """Return the value of the bytes that a scan gave the place of."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: not JSON, or the file changed while it was read: {error}") from error
+
+
+def _members(window: _Window, arrays: Collection[str]) -> Iterator[Element]:
+    window.take("{")
+    if window.peek() == "}":
+        window.take("}")
+        return
+    while True:
+        key, _, _ = window.value()
+        if not isinstance(key, str):
+            raise window.error("expected a text as a key")
+        window.take(":")
+        if key in arrays and window.peek() == "[":
+            found = False
+            for element in _elements(window, key):
+                found = True
+                yield element
+            if not found:
+                yield Element(key, [], 0, 0, in_array=False)
+        else:
+            _, start, size = window.value()
+            yield Element(key, load(window.raw(start, size), f"{window.path}, {key}"), start, size, in_array=False)
+        if window.take(",}") == "}":
+            return
+
+
+def _elements(window: _Window, key: str) -> Iterator[Element]:
+    window.take("[")
+    if window.peek() == "]":
+        window.take("]")
+        return
+    while True:
+        value, start, size = window.value()
+        yield Element(key, value, start, size, in_array=True)
+        if window.take(",]") == "]":
+            return
+
+
+class _Window:
+    """A part of the file as text, a character a byte, that moves on as values are taken."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self._decoder = json.JSONDecoder()
+        self._base = 3 if file.read(3) == b"\xef\xbb\xbf" else 0  # a byte order mark
+        file.seek(self._base)
+        self._text = ""
+        self._at = 0
+        self._ended = False
+
+    def peek(self) -> str:
+        """Return the next character that is no space, '' at the end of the file."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def take(self, expected: str) -> str:
+        """Move past the next character, which must be one of ``expected``."""
+        found = self.peek()
+        if not found or found not in expected:
+            raise self.error(f"expected {' or '.join(repr(c) for c in expected)}")
+        self._at += 1
+        return found
+
+    def value(self) -> tuple[Any, int, int]:
+        """Return the next value, the position of its first byte and its size in bytes."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # Cut off by the window's end, if not plainly wrong before it; texts are cut at their start.
+                cut = error.pos >= len(self._text) - 16 or error.msg.startswith("Unterminated string")
+                if not (cut and self._more()):
+                    raise self.error(error.msg, error.pos) from None
+                continue
+            except (ValueError, RecursionError) as error:
+                raise self.error(str(error)) from None
+            # A number at the window's end may go on.
+            if end < len(self._text) or self._text[end - 1] in '}]"' or not self._more():
+                start, size = self._base + self._at, end - self._at
+                self._at = end
+                return value, start, size
+
+    def raw(self, start: int, size: int) -> bytes:
+        """Return the bytes of the value that was taken last."""
+        return self._text[start - self._base : start - self._base + size].encode("latin-1")
+
+    def error(self, what: str, at: int | None = None) -> FormatError:
+        """Return the error for what stands at a place in the window, by default the next character."""
+        at = self._at if at is None else at
+        near = self._text[at : at + 20]
+        found = f"received {near!r}" if near else "the file ends there; it may be truncated"
+        return FormatError(f"{self.path}, byte {self._base + at}: not JSON: {what}, {found}")
+
+    def _more(self) -> bool:
+        """Drop what is done, read on, and say whether there was more; values twice as long need half as many turns."""
+        rest = len(self._text) - self._at
+        if self._ended:
+            return False
+        if rest > MAX_ELEMENT:
+            raise self.error(f"a value of more than {MAX_ELEMENT} bytes")
+        data = self._file.read(max(_WINDOW, rest))
+        self._ended = not data
+        self._text = self._text[self._at :] + data.decode("latin-1")
+        self._base += self._at
+        self._at = 0
+        return not self._ended

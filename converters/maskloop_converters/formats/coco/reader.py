@@ -1,0 +1,378 @@
+"""Reading COCO datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...codecs import png
+from ...errors import CodecError, FormatError
+from ...masks import RunList
+from ...report import ErrorPolicy, OnError
+from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
+from ..images import probe
+from ..labels import read_labels
+from ..output import relative_path
+from ..parts import SKIPPED, assemble
+from ..records import attributes, image_size, origin, region_from_json, score, whole_number
+from .extras import (
+    ANNOTATION_FIELDS,
+    CATEGORIES,
+    DOCUMENT_FIELDS,
+    IMAGE_FIELDS,
+    INFO,
+    KEY,
+    attributes_of,
+    extras_of,
+    labels_of,
+)
+from .index import ANNOTATIONS_SKIPPED, Index, build
+from .json_stream import scan
+from .segmentation import Counts, check_counts, counts_of, masks_of
+
+_PREFIXES = ("instances", "panoptic")
+
+
+def detect(path: Path) -> str | None:
+    """Return None if ``path`` is a COCO file or a folder with one, else the reason why not."""
+    path = Path(path)
+    try:
+        _files(path)
+    except FormatError as error:
+        return str(error)
+    return None
+
+
+def splits(path: Path) -> tuple[str, ...]:
+    """Return the names of the parts that a dataset has ('train2017', 'val2017'); empty where it has no parts."""
+    return tuple(split for _, split in _files(Path(path)) if split is not None)
+
+
+def read(
+    path: Path,
+    *,
+    labels: LabelSet | Path | None = None,
+    split: str | None = None,
+    on_error: OnError = "fail",
+    images_root: Path | None = None,
+    images_of: Path | None = None,
+) -> Dataset:
+    """Return a COCO dataset of instances or panoptic segments.
+
+    The JSON is read once for the places of its records, then image by image; memory holds the places only.
+
+    Args:
+        path: a JSON file, or a folder with ``annotations/*.json``. Panoptic PNGs are in the folder beside the JSON that
+            is called like it.
+        labels: the classes, or a label list file; by default the file's categories.
+        split: read this part only (``instances_SPLIT.json``); by default all of them, one after another.
+        on_error: 'skip' leaves out annotations and samples that cannot be read and counts them.
+        images_root: folder that ``file_name`` is relative to; by default the folders where datasets have it are tried,
+            and images that are in none of them are out of reach.
+        images_of: the COCO file with the images and categories, when ``path`` is a file of results.
+
+    Raises:
+        FormatError: not a COCO dataset. While iterating: a record with a fault, named with its file and id.
+    """
+    path = Path(path)
+    if isinstance(labels, Path):
+        labels = read_labels(labels)
+    if images_of is not None:
+        parts = [_part(images_of, path, None, labels, images_root)]
+    else:
+        files = _files(path)
+        if split is not None and any(name == split for _, name in files):
+            files = [(file, name) for file, name in files if name == split]
+        parts = [_part(file, None, name, labels, images_root) for file, name in files]
+    return assemble(path, parts, split, on_error, "coco")
+
+
+def _files(path: Path) -> list[tuple[Path, str | None]]:
+    """Return the COCO files of a dataset and their splits, sorted by name; FormatError if there are none."""
+    if path.is_file():
+        _require_coco(path)
+        return [(path, None)]
+    if not path.is_dir():
+        raise FormatError(f"there is no {path}")
+    # Roboflow keeps a file in each split's folder.
+    found = sorted([*path.glob("annotations/*.json"), *path.glob("*.json"), *path.glob("*/_annotations.coco.json")])
+    for prefix in _PREFIXES:
+        named = [file for file in found if file.name.startswith(prefix)]
+        if named:
+            found = named
+            break
+    files = []
+    reasons = []
+    for file in found:
+        try:
+            _require_coco(file)
+        except FormatError as error:
+            reasons.append(str(error))
+            continue
+        files.append(file)
+    if not files:
+        raise FormatError("; ".join(reasons) or f"{path} holds no COCO file: expected annotations/instances*.json")
+    return [(file, _split_of(file, alone=len(files) == 1)) for file in files]
+
+
+def _split_of(file: Path, *, alone: bool) -> str | None:
+    if file.name == "_annotations.coco.json":
+        return file.parent.name
+    name = file.stem
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix).removeprefix("_") or None
+    return None if alone else name
+
+
+def _require_coco(path: Path) -> None:
+    """Raise FormatError unless the beginning of a JSON file looks like COCO."""
+    keys = []
+    for element in islice(scan(path, ("images", "annotations")), 20):
+        if element.key in ("images", "annotations") and element.value != []:
+            record = element.value
+            if not element.in_array or not isinstance(record, dict):
+                raise FormatError(f"{path} is no COCO file: {element.key} is not a list of objects")
+            if "image_id" in record or ("id" in record and "file_name" in record):
+                return
+            raise FormatError(f"{path} is no COCO file: a record of {element.key} has neither file_name nor image_id")
+        if not element.key:
+            if isinstance(element.value, dict) and {"image_id", "category_id", "segmentation"} <= element.value.keys():
+                return
+            raise FormatError(f"{path} is no COCO file: it is a list, and not of results")
+        keys.append(element.key)
+    if not {"images", CATEGORIES} & set(keys):
+        raise FormatError(f"{path} is no COCO file: it has neither images, annotations nor categories")
+
+
+def _part(
+    path: Path, results: Path | None, split: str | None, labels: LabelSet | None, images_root: Path | None
+) -> _Part:
+    index = build(path, results)
+    own, others = labels_of(index.members, str(path)) if labels is None else (labels, [])
+    extras = extras_of(index.members, str(path))
+    members = {name: value for name, value in index.members.items() if name not in DOCUMENT_FIELDS}
+    if others:
+        members[CATEGORIES] = others
+    if members.get("info") == INFO:
+        del members["info"]
+    members |= attributes(extras.get("attributes"), str(path))
+    named = extras.get("split")
+    return _Part(
+        split=named if isinstance(named, str) else split,
+        labels=own,
+        attributes=members,
+        index=index,
+        images=_Images(path, split, images_root),
+        ours=KEY in index.members,
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One COCO file."""
+
+    split: str | None
+    labels: LabelSet
+    attributes: dict[str, Any]
+    index: Index
+    images: _Images
+    ours: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.index)
+
+    def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
+        if policy.on_error == "fail" and self.index.problems:
+            raise FormatError(next(iter(self.index.problems.examples.values()))[0])
+        policy.skipped.merge(self.index.problems)
+        for record, own in self.index:
+            with policy.record(SKIPPED):
+                yield self._sample(record, own, policy)
+
+    def _sample(self, record: dict[str, Any], annotations: list[dict[str, Any]], policy: ErrorPolicy) -> Sample:
+        where = f"{self.index.path}, image {record['id']!r}"
+        extras = extras_of(record, where)
+        size = image_size(record.get("height"), record.get("width"), where)
+        image = self.images.find(record, extras, size, where)
+        if any("segments_info" in annotation for annotation in annotations):
+            regions, masks = self._segments(annotations, size, where)
+        else:
+            regions, masks = self._instances(annotations, size, policy)
+        hidden = extras.get("regions", [])
+        if hidden:
+            regions, masks = _insert(regions, masks, hidden, size, where)
+        sample_id = extras.get("id", str(record["id"]))
+        own = attributes_of(record, IMAGE_FIELDS, where)
+        return Sample(str(sample_id), image, masks, tuple(regions), own)
+
+    def _instances(
+        self, annotations: list[dict[str, Any]], size: tuple[int, int], policy: ErrorPolicy
+    ) -> tuple[list[Region], RunList]:
+        found: list[tuple[str, Region, Counts]] = []
+        for number, record in enumerate(annotations, 1):
+            with policy.record(ANNOTATIONS_SKIPPED):
+                where = f"{self.index.annotated}, annotation {record.get('id', f'{number} of the image')!r}"
+                counts = counts_of(record.get("segmentation"), *size, where)
+                found.append((where, self._region(record, where, number), counts))
+        try:
+            masks = masks_of([counts for _, _, counts in found], *size)
+        except CodecError:
+            good = []
+            for where, region, counts in found:
+                with policy.record(ANNOTATIONS_SKIPPED):
+                    check_counts(counts, *size, where)
+                    good.append((where, region, counts))
+            found = good
+            masks = masks_of([counts for _, _, counts in found], *size)
+        return [region for _, region, _ in found], masks
+
+    def _segments(
+        self, annotations: list[dict[str, Any]], size: tuple[int, int], where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return the segments of a panoptic annotation: the PNG's ids, in the order of the JSON."""
+        if len(annotations) != 1:
+            raise FormatError(f"{where}: {len(annotations)} panoptic annotations, expected one")
+        (annotation,) = annotations
+        segments, file = annotation.get("segments_info"), annotation.get("file_name")
+        if not isinstance(segments, list) or not isinstance(file, str):
+            raise FormatError(f"{where}: a panoptic annotation needs segments_info and file_name")
+        path = self.index.path.with_suffix("") / relative_path(file, where)
+        ids, masks = _panoptic(path, size, where)
+        rows = {segment: k for k, segment in enumerate(ids)}
+        regions, chosen, seen = [], [], set()
+        for number, record in enumerate(segments, 1):
+            segment = _segment_id(record, where)
+            if segment in seen or segment not in rows:
+                fault = "stands twice" if segment in seen else f"has no pixels in {path}"
+                raise FormatError(f"{where}: segment {segment} {fault}")
+            seen.add(segment)
+            regions.append(self._region(record, f"{where}, segment {segment}", number))
+            chosen.append(rows[segment])
+        unknown = sorted(rows.keys() - seen - {0})
+        if unknown:
+            raise FormatError(f"{where}: {path} holds the ids {unknown[:10]}, which segments_info does not list")
+        masks = masks.select(chosen)
+        # What other regions hide in the PNG stands whole under our key.
+        full = [extras_of(record, where).get("segmentation") for record in segments]
+        if any(full):
+            counts = [counts_of(f, *size, where) for f in full if f]
+            whole = iter(range(len(masks), len(masks) + len(counts)))
+            masks = RunList.concatenate([masks, masks_of(counts, *size)])
+            masks = masks.select([next(whole) if f else k for k, f in enumerate(full)])
+        return regions, masks
+
+    def _region(self, record: dict[str, Any], where: str, number: int) -> Region:
+        label = whole_number(record.get("category_id"), f"{where}: category_id")
+        if label not in self._known:
+            known = ", ".join(f"{label.id} {label.name}" for label in self.labels.labels)
+            raise FormatError(f"{where}: category_id {label} is no category; there are: {known}")
+        extras = extras_of(record, where)
+        crowd = record.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise FormatError(f"{where}: iscrowd must be 0 or 1, received {crowd!r:.80}")
+        own_id = extras.get("id", record.get("id", ""))
+        instance = extras.get("instance") if self.ours else self._instance(label, crowd, number)
+        return Region(
+            label=label,
+            id=str(own_id),
+            score=score(record.get("score"), where),
+            crowd=bool(crowd),
+            instance=None if instance is None else whole_number(instance, f"{where}: instance"),
+            origin=origin(extras.get("origin"), where),
+            attributes=attributes_of(record, ANNOTATION_FIELDS, where),
+        )
+
+    def _instance(self, label: int, crowd: Any, number: int) -> int | None:
+        """Return the number of the object that an annotation of another tool is; a crowd and stuff are no object."""
+        return None if crowd or label in self._stuff else number
+
+    @cached_property
+    def _known(self) -> set[int]:
+        return {label.id for label in self.labels.labels}
+
+    @cached_property
+    def _stuff(self) -> set[int]:
+        return {label.id for label in self.labels.labels if label.thing is False}
+
+
+class _Images:
+    """Where the images of a COCO file are."""
+
+    def __init__(self, path: Path, split: str | None, root: Path | None) -> None:
+        base = path.parent.parent if path.parent.name == "annotations" else path.parent
+        self._path = path
+        self._fixed = root is not None
+        folders = [root] if root is not None else [base / "images", path.parent, base]
+        if split is not None and root is None:
+            folders += [base / split, base / "images" / split]
+        self._folders = folders
+
+    def find(self, record: dict[str, Any], extras: dict[str, Any], size: tuple[int, int], where: str) -> ImageRef:
+        """Return the image of a record, its size compared with the record's."""
+        listed = record.get("file_name")
+        if not isinstance(listed, str):
+            raise FormatError(f"{where}: file_name must be a text, received {listed!r:.80}")
+        name, uri, source = (extras.get(key) for key in ("name", "uri", "source"))
+        relative = relative_path(listed, where)
+        candidates = [folder / relative for folder in self._folders]
+        if isinstance(source, str):
+            candidates.append(Path(source))
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if path is None and self._fixed:
+            raise FormatError(f"{where}: there is no image {candidates[0]}")
+        name = name if isinstance(name, str) else listed
+        uri = uri if isinstance(uri, str) else None
+        if path is None:
+            turn = whole_number(extras.get("exif_orientation", 1), f"{where}: exif_orientation")
+            return ImageRef(name, None, uri, turn)
+        info = probe(path, where)
+        if (info.height, info.width) != size:
+            turned = " upright" if info.orientation > 4 else ""
+            raise FormatError(
+                f"{where}: height and width are {size[0]} and {size[1]}, those of {path}{turned} are "
+                f"{info.height} and {info.width}"
+            )
+        return ImageRef(name, path, uri, info.orientation)
+
+
+def _panoptic(path: Path, size: tuple[int, int], where: str) -> tuple[list[int], RunList]:
+    """Return the segment ids of a panoptic PNG, ascending, 0 for void among them, and their masks."""
+    try:
+        ids = png.read(path.read_bytes(), max_pixels=size[0] * size[1]).panoptic_ids()
+    except (OSError, CodecError) as error:
+        raise FormatError(f"{where}: cannot read the segments {path}: {error}") from error
+    if ids.shape != size:
+        raise FormatError(f"{where}: {path} is {ids.shape[1]} x {ids.shape[0]} pixels, its image {size[1]} x {size[0]}")
+    found, masks = RunList.from_label_map(ids)
+    return found.tolist(), masks
+
+
+def _insert(
+    regions: list[Region], masks: RunList, hidden: Any, size: tuple[int, int], where: str
+) -> tuple[list[Region], RunList]:
+    """Return all regions in drawing order, those that stand under our key put back where they were."""
+    if not isinstance(hidden, list) or not all(isinstance(record, dict) for record in hidden):
+        raise FormatError(f"{where}: regions under {KEY} must be a list of objects")
+    places = [whole_number(record.get("position"), f"{where}: position") for record in hidden]
+    counts = [counts_of(record.get("segmentation"), *size, where) for record in hidden]
+    masks = RunList.concatenate([masks, masks_of(counts, *size)])
+    order = list(range(len(regions)))
+    regions = list(regions)
+    for place, record, row in sorted(
+        zip(places, hidden, range(len(order), len(masks)), strict=True), key=lambda entry: entry[0]
+    ):
+        order.insert(place, row)
+        regions.insert(place, region_from_json(record, where))
+    return regions, masks.select(order)
+
+
+def _segment_id(record: Any, where: str) -> int:
+    if not isinstance(record, dict):
+        raise FormatError(f"{where}: a segment must be an object, received {record!r:.80}")
+    return whole_number(record.get("id"), f"{where}: segment id")

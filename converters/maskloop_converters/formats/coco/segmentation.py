@@ -1,0 +1,78 @@
+"""The segmentation of annotations: polygons and run lengths to masks and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as pycoco
+
+from ...codecs import coco_rle
+from ...errors import CodecError, FormatError
+from ...masks import RunList
+
+Counts = bytes | str | list[int]
+
+
+def counts_of(segmentation: Any, height: int, width: int, where: str) -> Counts:
+    """Return the counts of a segmentation: of run lengths as they are, of polygons those of their union.
+
+    Args:
+        segmentation: ``{"size": [height, width], "counts": ...}`` or a list of polygons ``[x, y, x, y, ...]``.
+        height: of the image.
+        width: of the image.
+        where: file and record, for errors.
+    """
+    if isinstance(segmentation, dict):
+        if segmentation.get("size") != [height, width]:
+            size = segmentation.get("size")
+            raise FormatError(f"{where}: the mask's size is {size!r:.80}, its image's is [{height}, {width}]")
+        counts = segmentation.get("counts")
+        if not isinstance(counts, str | list):
+            raise FormatError(f"{where}: counts must be a text or a list of numbers, received {counts!r:.80}")
+        return counts
+    if not isinstance(segmentation, list) or not segmentation:
+        raise FormatError(f"{where}: it has no mask: expected polygons or run lengths, received {segmentation!r:.80}")
+    polygons = [_polygon(points, height, width, where) for points in segmentation]
+    union: bytes = pycoco.merge(pycoco.frPyObjects(polygons, height, width))["counts"]
+    return union
+
+
+def masks_of(counts: list[Counts], height: int, width: int) -> RunList:
+    """Return the masks of all counts, in C order."""
+    return coco_rle.decode(counts, height, width).reordered("C")
+
+
+def check_counts(counts: Counts, height: int, width: int, where: str) -> None:
+    """Raise FormatError if one annotation's counts cannot be decoded."""
+    try:
+        coco_rle.decode([counts], height, width)
+    except CodecError as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+def run_lengths(masks: RunList, *, compressed: bool) -> list[dict[str, Any]]:
+    """Return the segmentation of every mask as JSON values."""
+    size = [masks.height, masks.width]
+    if compressed:
+        return [{"size": size, "counts": counts.decode("ascii")} for counts in coco_rle.encode(masks)]
+    return [{"size": size, "counts": counts} for counts in coco_rle.to_uncompressed(masks)]
+
+
+def _polygon(points: Any, height: int, width: int, where: str) -> list[float]:
+    """Return a polygon, checked: pycocotools takes four numbers for a box and walks to far points pixel by pixel."""
+    if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
+        raise FormatError(f"{where}: a polygon is a list of at least 3 points x, y, received {points!r:.80}")
+    try:
+        values = np.array(points, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        values = np.full(2, np.nan)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise FormatError(f"{where}: a polygon's coordinates must be finite numbers, received {points!r:.80}")
+    limits = np.array([width, height] * (values.size // 2))
+    outside = (values < -limits) | (values > 2 * limits)
+    if outside.any():
+        far = values[outside][0]
+        raise FormatError(f"{where}: the coordinate {far:g} of a polygon is far outside its {width} x {height} image")
+    checked: list[float] = values.tolist()
+    return checked

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Write docker/.env with random secrets for docker-compose.yml; an existing file is left alone.
+#
+#   docker/secrets.sh [FILE]
+set -eu
+
+file=${1:-$(dirname "$0")/.env}
+if [ -e "$file" ]; then
+    echo "$file exists already; nothing was written" >&2
+    exit 1
+fi
+
+random() {
+    od -An -N20 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+umask 077
+aside=$(mktemp "$file.XXXXXX")
+trap 'rm -f "$aside"' EXIT
+cat > "$aside" <<END
+LABEL_STUDIO_USERNAME=admin@example.com
+LABEL_STUDIO_PASSWORD=$(random)
+LABEL_STUDIO_USER_TOKEN=$(random)
+MASKLOOP_BASIC_AUTH_USER=label-studio
+MASKLOOP_BASIC_AUTH_PASSWORD=$(random)
+END
+mv "$aside" "$file"
+trap - EXIT
+echo "wrote $file"

@@ -1,0 +1,341 @@
+"""What every format promises: what it writes and says is not lost, any format gives back to any other, exactly."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from maskloop_converters.errors import DataError, LabelError, OutputExistsError
+from maskloop_converters.masks import RunList
+from maskloop_converters.registry import FORMATS, load_format
+from maskloop_converters.report import WriteReport
+from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A format with the options that make it hold everything."""
+
+    format: str
+    options: dict[str, Any]
+
+    @property
+    def there(self) -> bool:
+        return importlib.util.find_spec(FORMATS[self.format]) is not None
+
+    def write(self, dataset: Dataset, path: Path, **options: Any) -> WriteReport:
+        report: WriteReport = load_format(self.format).write(dataset, path, **self.options, **options)
+        return report
+
+    def read(self, path: Path, **options: Any) -> Dataset:
+        dataset: Dataset = load_format(self.format).read(path, **options)
+        return dataset
+
+
+VARIANTS = {
+    name: variant
+    for name, variant in {
+        "png": Variant("png", {}),
+        "png-binary": Variant("png", {"masks": "binary"}),
+        "coco": Variant("coco", {}),
+        "coco-uncompressed": Variant("coco", {"compressed": False}),
+        "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
+        "labelstudio": Variant("labelstudio", {}),
+        "labelstudio-bitmask": Variant("labelstudio", {"encoding": "bitmask"}),
+        "labelstudio": Variant("labelstudio", {}),
+        "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
+    }.items()
+    if variant.there
+}
+
+OBJECTS = LabelSet(
+    (
+        Label(0, "background", (0, 0, 0)),
+        Label(1, "car", (255, 0, 0), thing=True),
+        Label(7, "Tür 門", (0, 255, 0), thing=False),
+        Label(300, "tree"),
+    ),
+    ignore_id=255,
+    background_id=0,
+)
+
+
+def picture(height: int, width: int, orientation: int = 1, kind: str = "PNG") -> bytes:
+    """A picture that is height x width when it is upright."""
+    shape = (width, height) if orientation > 4 else (height, width)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = io.BytesIO()
+    Image.fromarray(np.full((*shape, 3), 90, np.uint8)).save(out, kind, exif=exif)
+    return out.getvalue()
+
+
+def make(
+    name: str, masks: list[Any], regions: list[Region], *, size: tuple[int, int] | None = None, **other: Any
+) -> Sample:
+    arrays = [np.asarray(mask, bool) for mask in masks]
+    height, width = size or arrays[0].shape
+    runs = RunList.from_masks(arrays, height=height, width=width)
+    fields = {"image": ImageRef(f"{name}.png", picture(height, width)), **other}
+    return Sample(id=name, masks=runs, regions=tuple(regions), **fields)
+
+
+RING = [[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0]]
+LEFT = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+RIGHT = [[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]]
+PARTS = [[1, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 1]]
+ALL = np.ones((3, 4))
+NONE = np.zeros((3, 4))
+DOT = [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+NASTY = {
+    sample.id: sample
+    for sample in (
+        make("empty", [], [], size=(3, 4)),
+        make("full", [ALL], [Region(1)]),
+        make("one pixel", [DOT], [Region(7)]),
+        make("single", [[[1]]], [Region(1)]),
+        make("hole", [RING], [Region(1)]),
+        make("hole filled", [RING, DOT], [Region(1), Region(7)]),
+        make("row", [[[1, 0, 1, 1, 0, 0, 1]]], [Region(1)]),
+        make("column", [[[1], [0], [1], [1], [0]]], [Region(7)]),
+        make("parts", [PARTS], [Region(1)]),
+        make("overlap", [LEFT, RIGHT], [Region(1), Region(7)]),
+        make("overlap of a class", [LEFT, RIGHT], [Region(1), Region(1)]),
+        make("hidden", [DOT, ALL], [Region(1), Region(7)]),
+        make("no pixels", [NONE, LEFT], [Region(1), Region(7)]),
+        make("two of the same", [LEFT, LEFT], [Region(1), Region(1)]),
+        make("order", [LEFT, DOT], [Region(7), Region(1)]),
+        make("instances", [LEFT, PARTS], [Region(1, instance=2), Region(1, instance=9)]),
+        make("crowd", [RING], [Region(1, crowd=True)]),
+        make("large id", [LEFT], [Region(300)]),
+        make("ignored", [DOT, LEFT], [Region(255), Region(1)]),
+        make("background", [DOT, LEFT], [Region(0), Region(1)]),
+        make("ignored alone", [ALL], [Region(255)]),
+        make(
+            "told",
+            [LEFT, DOT],
+            [
+                Region(1, id="x7_Aß", score=0.25, origin="prediction", attributes={"lane": 2, "deep": {"a": [None]}}),
+                Region(7, id="42", score=1.0, origin="manual"),
+            ],
+            attributes={"weather": "rain", "id": "clashes", "label": [1.5, "x"]},
+        ),
+        make("sub/folder näme", [LEFT], [Region(1)], image=ImageRef("a b/ü.門.png", picture(3, 4), uri="s3://b/x.png")),
+        make("0017", [LEFT], [Region(1, id="1")]),
+        make("17", [LEFT], [Region(1, id="1")]),
+        make("same image", [LEFT], [Region(1)], image=ImageRef("17.png", picture(3, 4))),
+        make("turned", [RING], [Region(1)], image=ImageRef("turned.jpg", picture(3, 4, 6, "JPEG"), exif_orientation=6)),
+    )
+}
+
+DENSE = LabelSet((Label(0, "sky"), Label(1, "road"), Label(11, "void")), ignore_id=11)
+DENSE_SAMPLES = [
+    make("a", [LEFT, 1 - np.array(LEFT)], [Region(0), Region(1)]),
+    make("b", [DOT, LEFT], [Region(1), Region(0)]),
+    make("c", [], [], size=(2, 2)),
+]
+
+DATASETS = {
+    "nasty": Dataset(OBJECTS, list(NASTY.values()), split="val", attributes={"info": {"year": 2026}, "note": "x"}),
+    "dense": Dataset(DENSE, DENSE_SAMPLES),
+    "no samples": Dataset(DENSE, []),
+}
+
+
+def fields_of(sample: Sample) -> dict[str, Any]:
+    """All that must survive, image bytes aside."""
+    regions = [replace(region, attributes=dict(region.attributes)) for region in sample.regions]
+    image = replace(sample.image, source=None)
+    size = (sample.height, sample.width)
+    return {"id": sample.id, "size": size, "image": image, "regions": regions, "attributes": dict(sample.attributes)}
+
+
+def assert_same(before: Dataset, after: Dataset, *, images: bool = True) -> None:
+    assert after.labels == before.labels
+    assert (after.split, dict(after.attributes)) == (before.split, dict(before.attributes))
+    for one, other in itertools.zip_longest(before, after):
+        assert one is not None
+        assert other is not None
+        assert fields_of(other) == fields_of(one)
+        assert other.masks == one.masks, one.id
+        if images:
+            assert other.image.read_bytes() == one.image.read_bytes(), one.id
+
+
+def hop(variant: str, dataset: Dataset, path: Path) -> Dataset:
+    report = VARIANTS[variant].write(dataset, path)
+    assert not report.losses, report.losses.lines()
+    assert report.samples == len(list(dataset))
+    assert report.regions == sum(len(sample.regions) for sample in dataset)
+    assert load_format(VARIANTS[variant].format).detect(path) is None
+    return VARIANTS[variant].read(path)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_round_trip(tmp_path: Path, variant: str, name: str) -> None:
+    after = hop(variant, DATASETS[name], tmp_path / "out")
+    assert_same(DATASETS[name], after)
+    assert after.count == len(list(DATASETS[name]))
+    assert after.format == VARIANTS[variant].format
+    assert list(map(fields_of, after)) == list(map(fields_of, after))  # a second iteration reads anew
+
+
+# The other variants meet each other in the chains.
+FIRST = [name for name in VARIANTS if name in FORMATS]
+
+
+@pytest.mark.parametrize("pair", list(itertools.permutations(FIRST, 2)), ids="-to-".join)
+def test_pairs(tmp_path: Path, pair: tuple[str, str]) -> None:
+    middle = hop(pair[0], DATASETS["nasty"], tmp_path / "first")
+    assert_same(DATASETS["nasty"], hop(pair[1], middle, tmp_path / "second"))
+
+
+def chains() -> Iterator[tuple[str, ...]]:
+    """Chains of four: every format stands at every place once."""
+    names = list(VARIANTS)
+    for k in range(len(names)):
+        yield tuple(names[(k + step) % len(names)] for step in range(4))
+
+
+@pytest.mark.parametrize("chain", list(chains()), ids="-".join)
+def test_chains_of_four(tmp_path: Path, chain: tuple[str, ...]) -> None:
+    dataset = DATASETS["nasty"]
+    for k, variant in enumerate(chain):
+        dataset = hop(variant, dataset, tmp_path / str(k))
+    assert_same(DATASETS["nasty"], dataset)
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, variant: str) -> None:
+    for name in ("one", "two"):
+        VARIANTS[variant].write(DATASETS["nasty"], tmp_path / name)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> Dataset:
+    """Samples with masks of any pixels, most of them busy, some of them over each other."""
+    samples = []
+    for k in range(draw(st.integers(0, 3))):
+        height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+        pixels = st.lists(st.booleans(), min_size=height * width, max_size=height * width)
+        masks = [np.array(draw(pixels)).reshape(height, width) for _ in range(draw(st.integers(0, 4)))]
+        regions = [
+            Region(
+                draw(st.sampled_from([0, 1, 7, 255, 300])),
+                id=draw(st.sampled_from(["", f"r{i}", str(i), str(i + 2**40)])),
+                score=draw(st.none() | st.floats(0, 1)),
+                crowd=draw(st.booleans()),
+                instance=draw(st.none() | st.integers(0, 9)),
+            )
+            for i in range(len(masks))
+        ]
+        name = draw(st.sampled_from([f"s{k}é", str(k), str(5 - k)]))
+        samples.append(make(name, masks, regions, size=(height, width)))
+    return Dataset(OBJECTS, samples)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@given(dataset=datasets())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_masks_survive(tmp_path_factory: pytest.TempPathFactory, variant: str, dataset: Dataset) -> None:
+    assert_same(dataset, hop(variant, dataset, tmp_path_factory.mktemp("any") / "out"))
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0x55]) + data[middle + 1 :]
+
+
+def zeroed(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def emptied(data: bytes) -> bytes:
+    return data[:0]
+
+
+@pytest.mark.parametrize("damage", [truncated, zeroed, emptied, flipped])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_damaged_file_is_named_or_does_no_harm(
+    tmp_path: Path, variant: str, damage: Callable[[bytes], bytes]
+) -> None:
+    """A damaged file is an error that names it, unless nothing but the image's pixels is amiss."""
+    names = ("hole", "overlap", "told", "ignored")
+    before = Dataset(OBJECTS, [NASTY[name] for name in names])
+    root = tmp_path / "out"
+    VARIANTS[variant].write(before, root)
+    for name, data in files_of(root).items():
+        if damage is flipped and not name.endswith(".png"):
+            continue  # a text has no checksum
+        file = root / name
+        file.write_bytes(damage(data))
+        error = ""
+        try:
+            assert_same(before, VARIANTS[variant].read(root), images=False)
+        except DataError as raised:
+            error = str(raised)
+        assert not error or file.name in error
+        file.write_bytes(data)
+    assert_same(before, VARIANTS[variant].read(root))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_bad_sample_leaves_the_output_as_it_was(tmp_path: Path, variant: str) -> None:
+    out = tmp_path / "out"
+    good = Dataset(DENSE, DENSE_SAMPLES)
+    VARIANTS[variant].write(good, out)
+    before = files_of(out)
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        VARIANTS[variant].write(good, out)
+    unknown = Dataset(DENSE, [*DENSE_SAMPLES, make("bad", [LEFT], [Region(5)])])
+    with pytest.raises(LabelError, match=r"sample bad.* 5"):
+        VARIANTS[variant].write(unknown, out, overwrite=True)
+
+    def interrupted() -> Iterator[Sample]:
+        yield DENSE_SAMPLES[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        VARIANTS[variant].write(Dataset(DENSE, interrupted()), out, overwrite=True)
+    assert files_of(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    VARIANTS[variant].write(Dataset(DENSE, DENSE_SAMPLES[:1]), out, overwrite=True)
+    assert [sample.id for sample in VARIANTS[variant].read(out)] == ["a"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_other_format_claims_it(tmp_path: Path, variant: str) -> None:
+    VARIANTS[variant].write(DATASETS["nasty"], tmp_path / "out")
+    for name in {v.format for v in VARIANTS.values()} - {VARIANTS[variant].format}:
+        reason = load_format(name).detect(tmp_path / "out")
+        assert reason, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_that_leave_the_output_are_refused(tmp_path: Path, variant: str) -> None:
+    bad = make("a", [LEFT], [Region(1)], image=ImageRef("../a.png", picture(3, 4)))
+    with pytest.raises(DataError, match=r"sample a: the file name '\.\./a\.png'"):
+        VARIANTS[variant].write(Dataset(DENSE, [bad]), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
