@@ -249,7 +249,6 @@ def images(label_map: LabelMap) -> Iterator[tuple[str, Work, dict[str, Work]]]:
     """PNG files of label maps and masks."""
     import cv2
 
-    h, w = label_map.shape
     ids, masks = RunList.from_label_map(label_map)
 
     def pillow_write(pixels: NDArray[Any]) -> bytes:
