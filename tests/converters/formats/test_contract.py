@@ -323,6 +323,14 @@ def test_a_bad_sample_leaves_the_output_as_it_was(tmp_path: Path, variant: str) 
     assert [sample.id for sample in VARIANTS[variant].read(out)] == ["a"]
 
 
+@pytest.mark.parametrize("variant", ["png", "coco", "coco-panoptic"])
+def test_a_split_that_is_no_file_name_is_refused(tmp_path: Path, variant: str) -> None:
+    for split in ("../x", "/tmp/x", "..", "a\\b", ""):
+        with pytest.raises(DataError, match="split"):
+            VARIANTS[variant].write(Dataset(DENSE, DENSE_SAMPLES, split=split), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_other_format_claims_it(tmp_path: Path, variant: str) -> None:
     VARIANTS[variant].write(DATASETS["nasty"], tmp_path / "out")

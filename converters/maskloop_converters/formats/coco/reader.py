@@ -293,8 +293,8 @@ class _Part:
         return None if crowd or label in self._stuff else number
 
     @cached_property
-    def _known(self) -> set[int]:
-        return {label.id for label in self.labels.labels}
+    def _known(self) -> frozenset[int]:
+        return frozenset(label.id for label in self.labels.labels)
 
     @cached_property
     def _stuff(self) -> set[int]:
