@@ -13,6 +13,8 @@ import falcon
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from maskloop_converters.errors import MaskloopError
+
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
 from .batching import Batcher
@@ -223,8 +225,8 @@ class _Gate:
         level = (
             logging.WARNING if status >= 400 else logging.DEBUG if endpoint in {"/health", "/metrics"} else logging.INFO
         )
-        reason = str(resp.status).partition(" ")[2] if status >= 400 else None
         extra = getattr(req.context, "fields", {})
+        reason = getattr(req.context, "refused", None)
         log(
             level,
             "request",
@@ -239,7 +241,9 @@ class _Gate:
 
 def _answer_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: Any) -> None:
     """Answer any error: its reason in the status line and again as JSON; never a traceback."""
+    logged = None
     if isinstance(error, Refusal):
+        logged = error.logged
         status, reason, headers = error.status, error.reason, error.headers
     elif isinstance(error, falcon.HTTPError):
         status, headers = error.status_code, dict(error.headers or {})
@@ -247,10 +251,14 @@ def _answer_error(req: falcon.Request, resp: falcon.Response, error: Exception, 
             404: f"No such endpoint: {req.path}",
             405: f"{req.method} is not possible here, expected {headers.get('Allow', 'another method')}",
         }.get(status, error.description or error.title or falcon.code_to_http_status(status).partition(" ")[2])
+    elif isinstance(error, MaskloopError):
+        # raised on purpose, with a message for people
+        status, reason, headers = 500, str(error), {}
     else:
         logging.getLogger("maskloop.serving").error("request failed", exc_info=error)
         status, reason, headers = 500, f"The backend failed ({type(error).__name__}); its log says why", {}
     reason = without_queries(reason)
+    req.context.refused = without_queries(logged or reason)
     resp.stream = None
     resp.status = f"{status} {reason_phrase(reason)}"
     resp.set_headers(headers)
@@ -337,7 +345,12 @@ class _Predict(_Resource):
         server.admission.enter()
         stream = _PredictionStream(server.admission.leave)
         try:
-            job = server.job(request.tasks, request.label_config, request.project, context)
+            # Predictions of older versions come along in full; they must not fill the memory while this one is made.
+            kept = ("id", "data")
+            tasks = [{key: value for key, value in task.items() if key in kept} for task in request.tasks]
+            label_config, project = request.label_config, request.project
+            del request
+            job = server.job(tasks, label_config, project, context)
             whole = stream.begin(server.pipeline.run(job), strict=context is not None, settings=server.settings)
         except BaseException:
             stream.close()

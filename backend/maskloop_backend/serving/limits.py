@@ -27,13 +27,17 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
         status: HTTP status code, 400..599.
         reason: one line for the person in front of Label Studio: what is wrong and the fix.
         headers: to add to the answer.
+        logged: what the log says instead of the reason, where that quotes label text.
     """
 
-    def __init__(self, status: int, reason: str, *, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, *, headers: dict[str, str] | None = None, logged: str | None = None
+    ) -> None:
         super().__init__(f"{status} {reason}")
         self.status = status
         self.reason = reason
         self.headers = headers or {}
+        self.logged = logged or reason
 
 
 def reason_phrase(text: str) -> str:

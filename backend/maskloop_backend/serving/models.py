@@ -19,6 +19,8 @@ State = Literal["none", "loading", "ready", "failed"]
 
 # How often a request may look at serving.json.
 LOOK_INTERVAL = 1.0
+# A version that could not be loaded is tried again after so many seconds: its files may have been mended.
+RETRY_INTERVAL = 30.0
 
 
 class ModelSource(Protocol):
@@ -119,6 +121,7 @@ class Models:
         self._loading = False
         self._error: str | None = None
         self._looked = float("-inf")
+        self._retry_at = float("inf")
 
     @property
     def state(self) -> State:
@@ -144,9 +147,10 @@ class Models:
                 self._error = str(error)
                 log(logging.ERROR, "serving_version_unreadable", error=error)
                 return
-            if wanted is None or wanted == self._wanted:
+            if wanted is None or (wanted == self._wanted and now < self._retry_at):
                 return
             self._wanted = wanted
+            self._retry_at = float("inf")
             self._loading = True
         threading.Thread(target=self._load, args=(wanted,), name="maskloop-load", daemon=True).start()
 
@@ -212,6 +216,7 @@ class Models:
             log(logging.ERROR, "model_load_failed", version=version, error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._error = str(error)
+                self._retry_at = time.monotonic() + RETRY_INTERVAL
                 self._loading = False
                 self._changed.notify_all()
             return

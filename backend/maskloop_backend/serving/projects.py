@@ -116,7 +116,7 @@ class Projects:
             config = self._configs.get_or(digest, lambda: label_config.parse(xml))
             return self._mappings.get_or((digest, version), lambda: label_config.match(config, labels))
         except LabelError as error:
-            raise Refusal(422, str(error)) from error
+            raise Refusal(422, str(error), logged="the label config does not fit the model") from error
 
 
 def project_id(project: Any) -> str:

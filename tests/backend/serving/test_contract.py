@@ -14,6 +14,8 @@ from maskloop_converters.codecs import studio_rle
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "label-studio"
 
+XML_OF_OTHERS = '<View><Image name="i" value="$image"/><BrushLabels name="t" toName="i"><Label value="Fahrbahn"/></BrushLabels></View>'
+
 
 def recorded(name: str) -> dict[str, Any]:
     request: dict[str, Any] = json.loads((RECORDED / f"{name}.json").read_text())["request"]
@@ -109,6 +111,8 @@ def test_bodies_tokens_and_label_text_are_never_logged(start: Any, image_uri: An
         replay(client, "predict_single_open_task", image=image_uri())
         replay(client, "predict_single_open_task", image="http://user:geheim@127.0.0.1:1/x.png?Signature=geheim")
         replay(client, "webhook_ANNOTATION_CREATED")
+        refused = client.predict([image_uri()], label_config=XML_OF_OTHERS)
+    assert (refused.status, "Fahrbahn" in refused.reason) == (422, True)
     assert "endpoint=/predict" in caplog.text
-    for secret in ("<access_token>", "geheim", "road", "car", "BrushLabels", "invite"):
+    for secret in ("<access_token>", "geheim", "road", "car", "BrushLabels", "invite", "Fahrbahn"):
         assert secret not in caplog.text
