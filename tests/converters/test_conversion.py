@@ -80,7 +80,7 @@ def test_a_split_is_exact_disjoint_and_repeatable(make: MakeDataset, tmp_path: P
         assert {name: part.samples for name, part in report.parts.items()} == {"train": 40, "val": 5, "test": 5}
         ids[out] = {name: [s.id for s in mc.read(tmp_path / out / name)] for name in ("train", "val", "test")}
     assert ids["a"] == ids["b"] != ids["c"]
-    assert sorted((i for part in ids["a"].values() for i in part)) == sorted(f"s{k}" for k in range(50))
+    assert sorted(i for part in ids["a"].values() for i in part) == sorted(f"s{k}" for k in range(50))
 
 
 @pytest.mark.parametrize("shares", ["80", "a/b", "50/30/10/10", "-1/2", "0/0"])
