@@ -143,7 +143,7 @@ class Bundle:
             BundleError: damaged, half-written or changed; the message names the file.
         """
         record = verify(directory)
-        model = build_fcn32s(record.architecture, preprocessing=record.preprocessing, dtype=dtype)
+        model = build_fcn32s(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
         try:
             model.load_weights(directory / WEIGHTS_FILE)
         except (ValueError, OSError, KeyError) as error:
