@@ -3,8 +3,9 @@
     python benchmarks/codecs.py --camvid DIR     # a folder of CamVid label PNGs; without it, drawn scenes
     python benchmarks/codecs.py --only coco      # a part of the table
 
-Ours and the peers run in turn, round by round, in one process and thread, so that other load hits all alike; the table
-shows medians. Every peer's result is compared with ours before it is timed. A peer that is not installed is left out.
+Ours and the peers run in turn, round by round, in one process; the table shows medians of the processor time of all its
+threads, which other load on the machine does not lengthen as it does the time on the clock. Every peer's result is
+compared with ours before it is timed. A peer that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ def measure(ours: Work, peers: dict[str, Work]) -> tuple[float, dict[str, float]
                 continue
             if index == 0:
                 times[name].clear()
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     base = statistics.median(times[""])
     return base * 1e3, {name: statistics.median(times[name]) / base for name in peers}
 
@@ -348,8 +349,8 @@ def records(label_map: LabelMap) -> Iterator[tuple[str, Work, dict[str, Work]]]:
         # It cannot share a process with TensorFlow: both register the same protocol buffer names.
         code = (
             "import sys, time\nfrom tfrecord.reader import tfrecord_loader\nt = []\n"
-            "for _ in range(8):\n    s = time.perf_counter()\n    n = sum(1 for _ in tfrecord_loader(sys.argv[1], None))\n"
-            "    t.append(time.perf_counter() - s)\nprint(sorted(t)[4])"
+            "for _ in range(8):\n    s = time.process_time()\n    n = sum(1 for _ in tfrecord_loader(sys.argv[1], None))\n"
+            "    t.append(time.process_time() - s)\nprint(sorted(t)[4])"
         )
 
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
