@@ -192,8 +192,9 @@ def _difference(
         return None
     if len(wanted.regions) != len(got.regions):
         return f"{len(wanted.regions)} regions came back as {len(got.regions)}"
+    # Ids of the ignored label and the background need not be listed: they stand for themselves.
     names = [
-        [labels.by_id(region.label).name for region in sample.regions]
+        [{label.id: label.name for label in labels.labels}.get(region.label, region.label) for region in sample.regions]
         for sample, labels in ((wanted, wanted_labels), (got, got_labels))
     ]
     for k, (before, after) in enumerate(zip(*names, strict=True)):

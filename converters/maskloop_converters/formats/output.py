@@ -100,6 +100,13 @@ def relative_path(name: str, where: str) -> PurePosixPath:
     return path
 
 
+def file_stem(name: str) -> str:
+    """Return the name of a split as part of a file's name; FormatError where it would lead to another folder."""
+    if not name or name.startswith(".") or set(name) & set("/\\:\0"):
+        raise FormatError(f"the split {name!r} cannot be part of a file name; rename it")
+    return name
+
+
 class FreeNames:
     """Gives every file of an output a path of its own."""
 

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from ..codecs.png import MAX_PIXELS
-from ..errors import DataError, FormatError
+from ..errors import DataError, FormatError, LabelError
 from ..samples import Region, Sample
 
 _ORIGINS = ("manual", "prediction", "prediction-changed")
@@ -19,6 +19,14 @@ def dumps(value: Any, where: str) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: an attribute is no JSON value: {error}") from error
+
+
+def check_labels(sample: Sample, known_ids: frozenset[int], where: str) -> None:
+    """Raise LabelError, which names the region, unless every region's label is one of :attr:`LabelSet.known_ids`."""
+    for k, region in enumerate(sample.regions):
+        if region.label not in known_ids:
+            name = f"region {region.id!r}" if region.id else f"region {k}"
+            raise LabelError(f"{where}: {name} has label {region.label}, which is not in the label set")
 
 
 def region_to_json(region: Region) -> dict[str, Any]:

@@ -98,8 +98,9 @@ def _files(path: Path) -> list[tuple[Path, str | None]]:
         return [(path, None)]
     if not path.is_dir():
         raise FormatError(f"there is no {path}")
-    # Roboflow keeps a file in each split's folder.
-    found = sorted([*path.glob("annotations/*.json"), *path.glob("*.json"), *path.glob("*/_annotations.coco.json")])
+    # Roboflow keeps a file in each split's folder; a conversion with a split makes a whole dataset of each.
+    places = ("annotations/*.json", "*.json", "*/_annotations.coco.json", "*/annotations/*.json")
+    found = sorted(file for place in places for file in path.glob(place))
     for prefix in _PREFIXES:
         named = [file for file in found if file.name.startswith(prefix)]
         if named:
@@ -293,8 +294,8 @@ class _Part:
         return None if crowd or label in self._stuff else number
 
     @cached_property
-    def _known(self) -> set[int]:
-        return {label.id for label in self.labels.labels}
+    def _known(self) -> frozenset[int]:
+        return frozenset(label.id for label in self.labels.labels)
 
     @cached_property
     def _stuff(self) -> set[int]:

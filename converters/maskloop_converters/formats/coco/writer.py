@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import png
-from ...errors import LabelError, TargetError
+from ...errors import TargetError
 from ...masks import RunList
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
-from ..output import FreeNames, atomic_directory, atomic_file, relative_path
-from ..records import dumps, image_to_json, region_to_json
+from ..output import FreeNames, atomic_directory, atomic_file, file_stem, relative_path
+from ..records import check_labels, dumps, image_to_json, region_to_json
 from .extras import (
     ANNOTATION_FIELDS,
     CATEGORIES,
@@ -79,8 +79,8 @@ def write(
             writer = _Writer(file, None, None, dataset, kind, "reference", compressed)
             writer.write()
         return writer.report
+    name = kind if dataset.split is None else f"{kind}_{file_stem(dataset.split)}"
     with atomic_directory(path, overwrite=overwrite) as root:
-        name = kind if dataset.split is None else f"{kind}_{dataset.split}"
         folder = root / "annotations"
         folder.mkdir()
         writer = _Writer(
@@ -103,7 +103,7 @@ class _Writer:
     compressed: bool
     report: WriteReport = field(default_factory=WriteReport)
     _labels: LabelSet = field(init=False)
-    _known: set[int] = field(init=False)
+    _known: frozenset[int] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
     _segment_names: FreeNames = field(default_factory=FreeNames)
     _image_ids: Ids = field(default_factory=lambda: Ids(_LARGEST_ID))
@@ -111,8 +111,7 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self._labels = self.dataset.labels
-        self._known = {label.id for label in self._labels.labels}
-        self._known |= {k for k in (self._labels.ignore_id, self._labels.background_id) if k is not None}
+        self._known = self._labels.known_ids
 
     def write(self) -> None:
         """Write the document."""
@@ -146,11 +145,8 @@ class _Writer:
 
     def _sample(self, sample: Sample, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the image's record and its annotations, after writing its files."""
+        check_labels(sample, self._known, where)
         for region in sample.regions:
-            if region.label not in self._known:
-                raise LabelError(
-                    f"{where}: region {region.id!r} has label {region.label}, which is not in the label set"
-                )
             if region.edge is not None:
                 pixels = region.edge.positions.size
                 self.report.losses.add("soft edge pixels made hard", f"{where}: {pixels}", pixels)

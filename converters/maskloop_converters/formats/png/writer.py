@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import png
-from ...errors import LabelError, TargetError
+from ...errors import TargetError
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
 from ..labels import color_table, labels_to_json, palette
-from ..output import FreeNames, atomic_directory, relative_path
-from ..records import dumps, image_to_json, region_to_json
+from ..output import FreeNames, atomic_directory, file_stem, relative_path
+from ..records import check_labels, dumps, image_to_json, region_to_json
 from .layout import INDEX
 
 MaskKind = Literal["auto", "index", "color", "binary"]
@@ -64,8 +64,8 @@ def write(
         TargetError: an id above 65535 in a label map of ids.
         LabelError: a region whose label is not in the label set.
     """
+    places = _Places(layout, file_stem("train" if dataset.split is None else dataset.split))
     with atomic_directory(Path(path), overwrite=overwrite) as root:
-        places = _Places(layout, dataset.split or "train")
         colored = colored or layout == "voc"
         writer = _Writer(root, dataset.labels, masks, images, colored, places)
         header: dict[str, Any] = {"maskloop": 1, "format": "png", "masks": masks}
@@ -171,21 +171,16 @@ class _Writer:
     report: WriteReport = field(default_factory=WriteReport)
     colors: dict[int, tuple[int, int, int]] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
-    _known: set[int] = field(init=False)
+    _known: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.colors = color_table(self.labels)
-        self._known = {label.id for label in self.labels.labels}
-        self._known |= {k for k in (self.labels.ignore_id, self.labels.background_id) if k is not None}
+        self._known = self.labels.known_ids
 
     def write(self, sample: Sample) -> dict[str, Any]:
         """Write the files of a sample and return its line of the index."""
         where = f"sample {sample.id}"
-        for region in sample.regions:
-            if region.label not in self._known:
-                raise LabelError(
-                    f"{where}: region {region.id!r} has label {region.label}, which is not in the label set"
-                )
+        check_labels(sample, self._known, where)
         image = image_to_json(sample)
         # Masks are called like their image, with another extension.
         name = self._names.take(self.places.name(relative_path(sample.image.name, where)), by_stem=True)
