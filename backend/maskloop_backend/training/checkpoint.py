@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from maskloop_converters.errors import DataError
 from maskloop_converters.formats.output import atomic_file
-from numpy.typing import NDArray
 
 from .metrics import Evaluation
 
@@ -60,7 +61,7 @@ def write(path: Path, arrays: list[NDArray[Any]], record: dict[str, Any]) -> Non
     Raises:
         OSError: no space, no permission; the old file stays.
     """
-    named = {f"a{index}": array for index, array in enumerate(arrays)}
+    named: dict[str, Any] = {f"a{index}": array for index, array in enumerate(arrays)}
     with atomic_file(path, overwrite=True) as aside, aside.open("wb") as file:
         np.savez(file, record=np.array(json.dumps(record)), **named)
 
