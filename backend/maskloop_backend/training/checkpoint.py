@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,10 @@ def read(path: Path, shapes: list[tuple[int, ...]]) -> tuple[list[NDArray[Any]],
         CheckpointError: damaged, or arrays of other shapes.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             record = json.loads(str(stored["record"]))
             arrays = [stored[f"a{index}"] for index in range(len(stored.files) - 1)]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: the checkpoint cannot be read ({error}); --restart begins anew") from error
     found = [array.shape for array in arrays]
     if found != shapes:

@@ -95,7 +95,9 @@ def test_resuming_gives_the_same_weights_as_never_stopping(tmp_path: Path, datas
         train(dataset, QUICK, registry)
     resumed = train(dataset, QUICK, registry, resume=True)
     assert resumed.history == whole.history
-    assert resumed.version == whole.version  # the name holds the hash of the weights
+    models = [Registry(tmp_path / "whole").load(whole.version).model, registry.load(resumed.version).model]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_restart_begins_anew(tmp_path: Path, dataset: Dataset) -> None:
@@ -163,18 +165,19 @@ def test_the_command_prints_the_result_as_json(tmp_path: Path, scenes: Path) -> 
     assert "epoch 1: mIoU" in run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax"])
 def test_it_trains_on_another_keras_backend(tmp_path: Path, scenes: Path, backend: str) -> None:
     code = (
         "import sys, keras\n"
         "from maskloop_backend.cli.train import command\n"
-        "try: command(sys.argv[1:])\n"
-        "finally: assert keras.backend.backend() == 'jax' and 'tensorflow' not in sys.modules\n"
+        "assert keras.backend.backend() == sys.argv[1]\n"
+        "command(sys.argv[2:])\n"
     )
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
     arguments = [str(scenes), "--home", str(tmp_path), "--json", *OPTIONS]
     run = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, backend, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["version"] in Registry(tmp_path).versions()
