@@ -70,6 +70,12 @@ class LabelSet:
         return tuple(label for label in self.labels if label.id != self.ignore_id)
 
     @property
+    def known_ids(self) -> frozenset[int]:
+        """The ids that a region may have: those of the labels, and of the ignored label and background, listed or not."""
+        roles = (self.ignore_id, self.background_id)
+        return frozenset(label.id for label in self.labels) | {k for k in roles if k is not None}
+
+    @property
     def fill_id(self) -> int:
         """The id of pixels that no region covers: the background's, else the ignored one, else 255 (the default)."""
         if self.background_id is not None:

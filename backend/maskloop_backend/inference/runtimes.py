@@ -166,7 +166,7 @@ def _compiled_enlarging(classes: int) -> Callable[..., Any]:
 def _recast(bundle: Bundle, dtype: str) -> keras.Model:
     """Return a copy of the bundle's network that computes in another precision."""
     record = bundle.record
-    model = build_fcn32s(record.architecture, preprocessing=record.preprocessing, dtype=dtype)
+    model = build_fcn32s(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
     for layer, source in zip(model.layers, bundle.model.layers, strict=True):
         if source.weights:
             layer.set_weights(source.get_weights())

@@ -57,7 +57,7 @@ class PatchConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         return outputs + self.bias if self.use_bias else outputs
 
 
-def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: bool, dtype: Any) -> Any:
+def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: bool, initializer: str, dtype: Any) -> Any:
     """Return ReLU(convolution) with 'same' padding, normalised in between where asked."""
     kind = PatchConv2D if name == "fc6" else layers.Conv2D
     x = kind(
@@ -65,8 +65,7 @@ def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: boo
         kernel,
         padding="same",
         use_bias=not normalise,
-        # He initialisation suits ReLU networks without pretrained weights
-        kernel_initializer="he_normal",
+        kernel_initializer=initializer,
         dtype=dtype,
         name=name,
     )(x)
@@ -76,21 +75,23 @@ def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: boo
     return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
 
 
-def features(x: Any, backbone: Backbone, *, dtype: Any = None) -> Any:
+def features(x: Any, backbone: Backbone, *, initializer: str, dtype: Any) -> Any:
     """Return the last pooling: (B, H, W, 3) with sides that are multiples of 32 -> (B, H / 32, W / 32, C)."""
     plan = PLANS[backbone]
     for block, (depth, filters) in enumerate(plan.blocks, 1):
         for index in range(1, depth + 1):
             name = f"block{block}_conv{index}"
-            x = _convolution(x, filters, 3, name, normalise=plan.normalise, dtype=dtype)
+            x = _convolution(x, filters, 3, name, normalise=plan.normalise, initializer=initializer, dtype=dtype)
         x = layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
     return x
 
 
-def head(x: Any, backbone: Backbone, *, dropout: float, dtype: Any = None) -> Any:
+def head(x: Any, backbone: Backbone, *, dropout: float, initializer: str, dtype: Any) -> Any:
     """Return fc7's output: (B, h, w, C) -> (B, h, w, head width)."""
     plan = PLANS[backbone]
     for name, kernel in (("fc6", plan.head_kernel), ("fc7", 1)):
-        x = _convolution(x, plan.head_width, kernel, name, normalise=plan.normalise, dtype=dtype)
+        x = _convolution(
+            x, plan.head_width, kernel, name, normalise=plan.normalise, initializer=initializer, dtype=dtype
+        )
         x = layers.Dropout(dropout, dtype=dtype, name=f"{name}_dropout")(x)
     return x

@@ -59,5 +59,7 @@ def pack_words(
     high, low = sums >> np.uint64(32), sums & _LOW_WORD
     first, second = (high, low) if msb_first else (low, high)
     out[word] = first
-    out[word + 1] += second
+    spilled = np.zeros(words + 1, np.uint64)
+    spilled[word + 1] = second
+    out += spilled
     return out

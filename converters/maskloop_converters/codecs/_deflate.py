@@ -81,15 +81,13 @@ def code_for(lengths: Sequence[int], distance: int) -> Code:
 
 def _canonical(lengths: Sequence[int]) -> NDArray[np.int64]:
     """Return the canonical codes of code lengths, bits reversed as deflate writes them (RFC 1951, 3.2.2)."""
-    codes = np.zeros(len(lengths), np.int64)
-    code = 0
-    for n in range(1, _LONGEST_CODE + 1):
-        for symbol, length in enumerate(lengths):
-            if length == n:
-                codes[symbol] = int(f"{code:0{n}b}"[::-1], 2)
-                code += 1
-        code <<= 1
-    return codes
+    codes = [0] * len(lengths)
+    code = before = 0
+    for n, symbol in sorted((n, symbol) for symbol, n in enumerate(lengths) if n):
+        code <<= n - before
+        codes[symbol] = int(f"{code:0{n}b}"[::-1], 2)
+        code, before = code + 1, n
+    return np.array(codes, np.int64)
 
 
 def _header(lengths: Sequence[int], distance: int) -> tuple[int, int]:

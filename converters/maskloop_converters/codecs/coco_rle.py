@@ -24,9 +24,10 @@ _ZERO = 48  # the character of group 0
 _GROUPS = 64
 _MORE = 32
 _SIGN = 16
+_INT32_MAX = (1 << 31) - 1
 _MOST_GROUPS = 12  # 60 bits; no image has such runs
 # pycocotools encodes one mask faster below _SMALL pixels, and below _PIXELS_A_RUN pixels a run (measured).
-_SMALL = 1 << 17
+_SMALL = 1 << 18
 _PIXELS_A_RUN = 45
 _SAMPLED_ROWS = 32
 
@@ -52,7 +53,7 @@ def encode_mask(mask: NDArray[Any]) -> bytes:
     if mask.ndim != 2 or not mask.size:
         raise CodecError(f"a mask is an array (height, width), not of shape {mask.shape}")
     bits = np.ascontiguousarray(mask, dtype=bool)
-    if mask.size < _SMALL + _PIXELS_A_RUN * _estimated_runs(bits):
+    if mask.size < _SMALL or mask.size < _PIXELS_A_RUN * _estimated_runs(bits):
         from pycocotools import mask as pycoco
 
         counts: bytes = pycoco.encode(np.asfortranarray(bits.view(np.uint8)))["counts"]
@@ -67,10 +68,12 @@ def _estimated_runs(bits: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(upper != lower)) * step
 
 
-def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[bytes]:
+def _compress(counts: NDArray[Any], offsets: NDArray[np.int64]) -> list[bytes]:
     """Return compressed counts of K masks given as runs down the columns."""
     if not counts.size:
         return []
+    if int(counts.max()) <= _INT32_MAX:  # half the memory to go through
+        counts = counts.astype(np.int32)
     delta = np.empty_like(counts)
     delta[:2] = counts[:2]
     np.subtract(counts[2:], counts[:-2], out=delta[2:])
@@ -78,7 +81,7 @@ def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[byt
         at = offsets[:-1] + k
         at = at[at < offsets[1:]]
         delta[at] = counts[at]
-    magnitude = delta ^ (delta >> 63)
+    magnitude = delta ^ (delta >> 8 * delta.itemsize - 1)  # bits besides the sign
     groups: NDArray[Any] = (magnitude >= _SIGN).astype(np.int8)
     groups += 1
     top, limit = int(magnitude.max()), _SIGN << 5

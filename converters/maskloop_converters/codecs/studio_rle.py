@@ -45,12 +45,14 @@ _BATCH_BYTES = 1 << 20  # streams read together; the tables of bits take some 40
 
 
 def _run_codes() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """Return the record (value bits 0) and its length in bits for runs of 0.._LONGEST pixels; 0 is not used."""
+    """Return the record (value bits 0) and its length in bits for runs of 0.._LONGEST pixels; runs of 0 take no bits."""
     pixels = np.arange(_LONGEST + 1)
     size_class = (pixels > 2).astype(np.int64) + (pixels > 4) + (pixels > 64)
     size = np.array(_SIZES)[size_class]
-    code = (((4 | size_class) << size) | np.maximum(_CHANNELS * pixels - 1, 0)) << 8
-    return code.astype(np.uint32), (3 + size + 8).astype(np.uint8)
+    code = (((4 | size_class) << size) | (_CHANNELS * pixels - 1)) << 8
+    bits = 3 + size + 8
+    code[0] = bits[0] = 0
+    return code.astype(np.uint32), bits.astype(np.uint8)
 
 
 _CODE, _CODE_BITS = _run_codes()
@@ -88,20 +90,31 @@ def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
 def _pack(
     counts: NDArray[np.int64], values: NDArray[np.uint32], offsets: NDArray[np.int64], pixels: int
 ) -> list[bytes]:
-    """Return the streams of K images of ``pixels`` pixels, given as runs of one value, row by row (CSR)."""
+    """Return the streams of K images of ``pixels`` pixels, given as runs of one value, row by row (CSR).
+
+    A run of 0 pixels has value 0.
+    """
     if pixels * _CHANNELS > _MAX_ELEMENTS:
         raise CodecError(f"brush RLE holds images below 2**30 pixels; this one has {pixels}")
-    records = (counts + (_LONGEST - 1)) // _LONGEST  # long runs are cut; runs of 0 pixels are not written
-    if (records != 1).any():
-        ends = records.cumsum()
-        written = records > 0
-        cut = np.full(int(ends[-1]), _LONGEST, np.int64)
-        cut[ends[written] - 1] = (counts - (records - 1) * _LONGEST)[written]
-        counts, values, offsets = cut, values.repeat(records), np.concatenate(([0], ends)).take(offsets)
+    long = np.flatnonzero(counts > _LONGEST)  # written as records of the longest run, and one of the rest
+    whole = (counts[long] - 1) // _LONGEST
+    if long.size:
+        counts = counts.copy()
+        counts[long] -= whole * _LONGEST
     bits = _CODE_BITS.take(counts)
+    room = bits.astype(np.int64)
+    room[long] += whole * _LONGEST_RECORD
+    at, sizes, words = stream_layout(room, offsets, _HEADER_BITS, 0)
+    pieces_at = at[long].repeat(whole) + _LONGEST_RECORD * (
+        np.arange(whole.sum()) - (whole.cumsum() - whole).repeat(whole)
+    )
+    at[long] += whole * _LONGEST_RECORD
     codes = (_CODE.take(counts) | values).astype(np.uint64)
-    at, sizes, words = stream_layout(bits, offsets, _HEADER_BITS, 0)
     packed = pack_words(codes, bits, at, int(words[-1]), msb_first=True)
+    if long.size:
+        pieces = (_CODE[_LONGEST] | values[long].repeat(whole)).astype(np.uint64)
+        piece_bits = np.full(pieces.size, _LONGEST_RECORD)
+        packed += pack_words(pieces, piece_bits, pieces_at, int(words[-1]), msb_first=True)
     packed[words[:-1]] = pixels * _CHANNELS
     packed[words[:-1] + 1] += np.uint64(_STANDARD << 8)
     buffer = packed.astype(">u4").tobytes()
@@ -238,11 +251,11 @@ def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list
     for stream in data:
         last = (base + len(stream)) * 8 - _SHORTEST_RECORD
         standard = int.from_bytes(stream[4:7], "big") & ~7 == _STANDARD
-        at = base * 8 + _HEADER_BITS
-        add = starts.append
-        while standard and at <= last:
-            add(at)
-            at += step[at]
+        if standard:
+            at, add = base * 8 + _HEADER_BITS, starts.append
+            while at <= last:
+                add(at)
+                at += step[at]
         cuts.append(len(starts))
         plain.append(standard)
         base += len(stream) + len(_GAP)

@@ -41,6 +41,9 @@ _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _FIELD_1, _FIELD_2, _FIELD_3 = (n << 3 | _DELIMITED for n in (1, 2, 3))
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 _MOST_VARINT_BYTES = 10
+_TOO_LONG = f"a number of more than {_MOST_VARINT_BYTES} bytes"
+_UINT64_MAX = (1 << 64) - 1
+_FEW_BYTES = 40  # of packed integers; longer lists are read by NumPy
 
 
 def masked_crc(data: bytes) -> int:
@@ -299,18 +302,61 @@ def decode_example(data: bytes) -> dict[str, Feature]:
 
 def _decode_entry(data: bytes, start: int, end: int, features: dict[str, Feature]) -> None:
     """Read one name and its feature."""
-    name, span = "", (start, start)
-    for number, wire, a, b in _fields(data, start, end):
-        if wire != _DELIMITED:
-            continue
-        if number == 1:
-            try:
-                name = data[a:b].decode()
-            except UnicodeDecodeError:
-                _fail(a, f"the feature's name {data[a:b]!r:.60} is not UTF-8")
-        elif number == 2:
-            span = a, b
-    features[name] = _decode_feature(data, *span)
+    usual = _usual_entry(data, start, end)
+    if usual is not None:
+        name_span, feature = usual
+    else:
+        name_span, span = (start, start), (start, start)
+        for number, wire, a, b in _fields(data, start, end):
+            if wire == _DELIMITED and number == 1:
+                name_span = a, b
+            elif wire == _DELIMITED and number == 2:
+                span = a, b
+        feature = _decode_feature(data, *span)
+    raw = data[name_span[0] : name_span[1]]
+    try:
+        features[raw.decode()] = feature
+    except UnicodeDecodeError:
+        _fail(name_span[0], f"the feature's name {raw!r:.60} is not UTF-8")
+
+
+def _usual_entry(data: bytes, start: int, end: int) -> tuple[tuple[int, int], Feature] | None:
+    """Read an entry as every known writer lays it out, four times as fast as field by field.
+
+    That is: the name, then a feature of one list, its values bytes or packed numbers. None where anything else stands;
+    what is wrong with it, the general way finds out.
+    """
+    if data[start] != _FIELD_1:
+        return None
+    size, name = _read_varint(data, start + 1)
+    after = name + size
+    if after >= end or data[after] != _FIELD_2:
+        return None
+    size, at = _read_varint(data, after + 1)
+    if not size or at + size != end:
+        return None
+    kind = data[at]
+    size, at = _read_varint(data, at + 1)
+    if at + size != end:
+        return None
+    if kind == _FIELD_1:
+        values = []
+        while at < end:
+            if data[at] != _FIELD_1:
+                return None
+            size, at = _read_varint(data, at + 1)
+            if at + size > end:
+                return None
+            values.append(data[at : at + size])
+            at += size
+        return (name, after), values
+    if kind not in (_FIELD_2, _FIELD_3) or at == end or data[at] != _FIELD_1:
+        return None
+    size, at = _read_varint(data, at + 1)
+    if at + size != end:
+        return None
+    packed = data[at:end]
+    return (name, after), _floats(packed, at) if kind == _FIELD_2 else _integers(packed, at)
 
 
 def _decode_feature(data: bytes, start: int, end: int) -> Feature:
@@ -328,41 +374,53 @@ def _decode_feature(data: bytes, start: int, end: int) -> Feature:
             for number, wire, a, b in _fields(data, *part)
             if number == 1 and wire == _DELIMITED
         ]
-    fields = [f for part in parts for f in _fields(data, *part) if f[0] == 1]
+    alone = _FIXED32 if kind == _FLOAT_LIST else _VARINT  # of a value that is not packed
+    spans = [
+        (a, b) for part in parts for n, wire, a, b in _fields(data, *part) if n == 1 and wire in (_DELIMITED, alone)
+    ]
     if kind == _FLOAT_LIST:
-        return _floats(data, fields)
-    return _integers(data, fields)
+        return np.concatenate([np.zeros(0, np.float32), *(_floats(data[a:b], a) for a, b in spans)])
+    return np.concatenate([np.zeros(0, np.int64), *(_integers(data[a:b], a) for a, b in spans)])
 
 
-def _floats(data: bytes, fields: list[tuple[int, int, int, int]]) -> NDArray[np.float32]:
-    """Return the values of a float list, packed or one a field."""
-    fields = [f for f in fields if f[1] in (_DELIMITED, _FIXED32)]
-    for _, _, a, b in fields:
-        if (b - a) % 4:
-            _fail(a, f"a float list of {b - a} bytes, expected a multiple of 4")
-    raw = b"".join(data[a:b] for _, _, a, b in fields)
-    return np.frombuffer(raw, "<f4").astype(np.float32)
+def _floats(packed: bytes, at: int) -> NDArray[np.float32]:
+    """Return packed floats; ``at`` is where they stand."""
+    if len(packed) % 4:
+        _fail(at, f"a float list of {len(packed)} bytes, expected a multiple of 4")
+    return np.frombuffer(packed, "<f4").astype(np.float32)
 
 
-def _integers(data: bytes, fields: list[tuple[int, int, int, int]]) -> NDArray[np.int64]:
-    """Return the values of an int64 list, packed or one a field."""
-    raw = b"".join(data[a:b] for _, wire, a, b in fields if wire in (_DELIMITED, _VARINT))
-    at = fields[0][2] if fields else 0
-    if len(raw) == 1 and raw[0] < 128:  # what most lists are: a height, a width
-        return np.array([raw[0]], np.int64)
-    groups = np.frombuffer(raw, np.uint8)
-    last = np.flatnonzero(groups < 128)
-    if raw and (not last.size or last[-1] != groups.size - 1):
+def _integers(packed: bytes, at: int) -> NDArray[np.int64]:
+    """Return packed varints as int64; ``at`` is where they stand."""
+    if packed and packed[-1] > 127:
         _fail(at, "an int64 list ends inside a number")
+    if len(packed) <= _FEW_BYTES:
+        return _few_integers(packed, at)
+    groups = np.frombuffer(packed, np.uint8)
+    last = np.flatnonzero(groups < 128)
     sizes = np.diff(last, prepend=-1)
-    if sizes.size and int(sizes.max()) > _MOST_VARINT_BYTES:
-        _fail(at, f"a number of {int(sizes.max())} bytes, at most {_MOST_VARINT_BYTES} hold an int64")
+    if int(sizes.max()) > _MOST_VARINT_BYTES:
+        _fail(at, _TOO_LONG)
     starts = last - sizes + 1
     values = np.zeros(last.size, np.uint64)
-    for k in range(int(sizes.max(initial=0))):
+    for k in range(int(sizes.max())):
         more = np.flatnonzero(sizes > k)
         values[more] |= (groups.take(starts.take(more) + k) & 127).astype(np.uint64) << np.uint64(7 * k)
     return values.view(np.int64)
+
+
+def _few_integers(packed: bytes, at: int) -> NDArray[np.int64]:
+    """Return a few varints, a height or some labels, without NumPy's overhead for each step."""
+    values, value, shift = [], 0, 0
+    for byte in packed:
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            values.append(value & _UINT64_MAX)
+            value = shift = 0
+        elif shift >= 7 * _MOST_VARINT_BYTES:
+            _fail(at, _TOO_LONG)
+    return np.array(values, np.uint64).view(np.int64)
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -402,7 +460,7 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift >= 7 * _MOST_VARINT_BYTES:
-            _fail(at, f"a number of more than {_MOST_VARINT_BYTES} bytes")
+            _fail(at, _TOO_LONG)
 
 
 def _fail(at: int, what: str) -> NoReturn:

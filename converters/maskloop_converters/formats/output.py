@@ -57,6 +57,31 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a path of the same name in an empty folder beside ``path``; what was made there moves over in the end.
+
+    For output that has to be looked at before it may appear, and that is more than one file: every entry of the folder
+    moves, ``path`` last. When the block raises, everything is as it was.
+
+    Args:
+        path: where the output shall be; its parents are made.
+        overwrite: replace what is there; without it any entry that exists is OutputExistsError.
+    """
+    _check_free(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        yield folder / path.name
+        entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
+        for entry in entries:
+            _check_free(path.parent / entry.name, overwrite)
+        for entry in entries:
+            _replace(entry, path.parent / entry.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def relative_path(name: str, where: str) -> PurePosixPath:
     """Return the path of a file that a dataset names, checked to stay inside the dataset.
 
@@ -73,6 +98,13 @@ def relative_path(name: str, where: str) -> PurePosixPath:
             f"{where}: the file name {name!r} does not stay inside the dataset; expected a relative path without '..'"
         )
     return path
+
+
+def file_stem(name: str) -> str:
+    """Return the name of a split as part of a file's name; FormatError where it would lead to another folder."""
+    if not name or name.startswith(".") or set(name) & set("/\\:\0"):
+        raise FormatError(f"the split {name!r} cannot be part of a file name; rename it")
+    return name
 
 
 class FreeNames:

@@ -6,7 +6,8 @@ import json
 import math
 from typing import Any
 
-from ..errors import DataError, FormatError
+from ..codecs.png import MAX_PIXELS
+from ..errors import DataError, FormatError, LabelError
 from ..samples import Region, Sample
 
 _ORIGINS = ("manual", "prediction", "prediction-changed")
@@ -18,6 +19,14 @@ def dumps(value: Any, where: str) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: an attribute is no JSON value: {error}") from error
+
+
+def check_labels(sample: Sample, known_ids: frozenset[int], where: str) -> None:
+    """Raise LabelError, which names the region, unless every region's label is one of :attr:`LabelSet.known_ids`."""
+    for k, region in enumerate(sample.regions):
+        if region.label not in known_ids:
+            name = f"region {region.id!r}" if region.id else f"region {k}"
+            raise LabelError(f"{where}: {name} has label {region.label}, which is not in the label set")
 
 
 def region_to_json(region: Region) -> dict[str, Any]:
@@ -58,6 +67,25 @@ def whole_number(value: Any, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise FormatError(f"{what} must be a whole number from 0, received {value!r:.80}")
     return value
+
+
+def image_size(height: Any, width: Any, where: str) -> tuple[int, int]:
+    """Return (height, width) after checking what a record claims: from 1, and no more pixels than a PNG may have.
+
+    Masks are runs and small whatever the size; a label map or a decoded mask of 100,000 x 100,000 pixels is not.
+    """
+    sides = []
+    for name, value in (("height", height), ("width", width)):
+        # Some tools write whole numbers as floats.
+        side = whole_number(
+            int(value) if isinstance(value, float) and value.is_integer() else value, f"{where}: {name}"
+        )
+        if side == 0:
+            raise FormatError(f"{where}: {name} must be at least 1")
+        sides.append(side)
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise FormatError(f"{where}: {sides[1]} x {sides[0]} pixels are more than the {MAX_PIXELS} allowed")
+    return sides[0], sides[1]
 
 
 def score(value: Any, where: str) -> float | None:

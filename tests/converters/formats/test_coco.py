@@ -310,6 +310,7 @@ def test_bad_annotations(tmp_path: Path, bad: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("change", "message", "skipped"),
     [
+        ({"height": 100_000, "width": 100_000}, "image 6: 100000 x 100000 pixels are more than", "samples"),
         ({"height": 0}, "image 6: height must be at least 1", "samples"),
         ({"width": "12"}, "image 6: width must be a whole number", "samples"),
         ({"file_name": None}, "image 6: file_name must be a text", "samples"),

@@ -233,6 +233,26 @@ def test_ids_above_255_take_16_bits_and_above_65535_are_refused(tmp_path: Path) 
             assert maps(png.read(tmp_path / f"{masks}{label}")) == {"a": [[label, 0]]}
 
 
+@pytest.mark.parametrize("layout", ["voc", "camvid"])
+def test_other_layouts_are_whole_with_our_index_and_plain_without(tmp_path: Path, layout: png.WrittenLayout) -> None:
+    one = sample([[1, 1, 0]], [[0, 1, 1]], labels=(7, 1))
+    refs = [("a", "val/a.jpg"), ("b", "sub/b.png"), ("c", "a.png")]
+    samples = [Sample(k, ImageRef(name, photo(tmp_path / name, 1, 3)), one.masks, one.regions) for k, name in refs]
+    root = tmp_path / "out"
+    png.write(Dataset(LABELS, samples, split="val"), root, layout=layout)
+    before = [(s.id, s.image.name, s.masks.counts.tolist()) for s in samples]
+    assert [(s.id, s.image.name, s.masks.counts.tolist()) for s in png.read(root)] == before
+    (root / "maskloop.jsonl").unlink()
+    plain = png.read(root, split="val")
+    assert plain.labels == LABELS
+    assert sorted(maps(plain).values()) == [[[7, 1, 1]]] * 3
+    assert (root / ("SegmentationClass/val/a.png" if layout == "voc" else "valannot/a.png")).is_file()
+    if layout == "voc":
+        (root / "labels.json").unlink()
+        names = [label.name for label in png.read(root).labels.labels]
+        assert names == ["background", "car", "traffic light"]
+
+
 def overlapping() -> Sample:
     edge = SoftEdge(np.array([2, 3]), np.array([130, 9], np.uint8))
     one = sample([[1, 1, 0, 0]], [[0, 1, 1, 0]], [[0, 0, 0, 1]], labels=(1, 7, 7))
@@ -354,6 +374,7 @@ def test_bad_samples_of_plain_folders(tmp_path: Path, damage: Any, message: str)
             lambda root: break_index(root, 2, size=[1, 1]),
             r"sample b: .*b\.jpg is 3 x 2 .*, its masks are 1 x 1",
         ),
+        (lambda root: break_index(root, 2, size=[10**5, 10**5]), "sample b: 100000 x 100000 pixels are more than"),
         (lambda root: break_index(root, 2, size=[2]), r"line 3: size must be \[height, width\]"),
         (lambda root: break_index(root, 2, mask="../../etc/passwd"), "does not stay inside the dataset"),
         (

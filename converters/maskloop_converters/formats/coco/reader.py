@@ -18,7 +18,7 @@ from ..images import probe
 from ..labels import read_labels
 from ..output import relative_path
 from ..parts import SKIPPED, assemble
-from ..records import attributes, origin, region_from_json, score, whole_number
+from ..records import attributes, image_size, origin, region_from_json, score, whole_number
 from .extras import (
     ANNOTATION_FIELDS,
     CATEGORIES,
@@ -98,8 +98,9 @@ def _files(path: Path) -> list[tuple[Path, str | None]]:
         return [(path, None)]
     if not path.is_dir():
         raise FormatError(f"there is no {path}")
-    # Roboflow keeps a file in each split's folder.
-    found = sorted([*path.glob("annotations/*.json"), *path.glob("*.json"), *path.glob("*/_annotations.coco.json")])
+    # Roboflow keeps a file in each split's folder; a conversion with a split makes a whole dataset of each.
+    places = ("annotations/*.json", "*.json", "*/_annotations.coco.json", "*/annotations/*.json")
+    found = sorted(file for place in places for file in path.glob(place))
     for prefix in _PREFIXES:
         named = [file for file in found if file.name.startswith(prefix)]
         if named:
@@ -198,15 +199,15 @@ class _Part:
     def _sample(self, record: dict[str, Any], annotations: list[dict[str, Any]], policy: ErrorPolicy) -> Sample:
         where = f"{self.index.path}, image {record['id']!r}"
         extras = extras_of(record, where)
-        height, width = (_side(record.get(side), f"{where}: {side}") for side in ("height", "width"))
-        image = self.images.find(record, extras, (height, width), where)
+        size = image_size(record.get("height"), record.get("width"), where)
+        image = self.images.find(record, extras, size, where)
         if any("segments_info" in annotation for annotation in annotations):
-            regions, masks = self._segments(annotations, (height, width), where)
+            regions, masks = self._segments(annotations, size, where)
         else:
-            regions, masks = self._instances(annotations, (height, width), policy)
+            regions, masks = self._instances(annotations, size, policy)
         hidden = extras.get("regions", [])
         if hidden:
-            regions, masks = _insert(regions, masks, hidden, (height, width), where)
+            regions, masks = _insert(regions, masks, hidden, size, where)
         sample_id = extras.get("id", str(record["id"]))
         own = attributes_of(record, IMAGE_FIELDS, where)
         return Sample(str(sample_id), image, masks, tuple(regions), own)
@@ -293,8 +294,8 @@ class _Part:
         return None if crowd or label in self._stuff else number
 
     @cached_property
-    def _known(self) -> set[int]:
-        return {label.id for label in self.labels.labels}
+    def _known(self) -> frozenset[int]:
+        return frozenset(label.id for label in self.labels.labels)
 
     @cached_property
     def _stuff(self) -> set[int]:
@@ -344,7 +345,7 @@ class _Images:
 def _panoptic(path: Path, size: tuple[int, int], where: str) -> tuple[list[int], RunList]:
     """Return the segment ids of a panoptic PNG, ascending, 0 for void among them, and their masks."""
     try:
-        ids = png.read(path.read_bytes()).panoptic_ids()
+        ids = png.read(path.read_bytes(), max_pixels=size[0] * size[1]).panoptic_ids()
     except (OSError, CodecError) as error:
         raise FormatError(f"{where}: cannot read the segments {path}: {error}") from error
     if ids.shape != size:
@@ -376,13 +377,3 @@ def _segment_id(record: Any, where: str) -> int:
     if not isinstance(record, dict):
         raise FormatError(f"{where}: a segment must be an object, received {record!r:.80}")
     return whole_number(record.get("id"), f"{where}: segment id")
-
-
-def _side(value: Any, what: str) -> int:
-    # Some tools write whole numbers as floats.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    side = whole_number(value, what)
-    if side == 0:
-        raise FormatError(f"{what} must be at least 1")
-    return side

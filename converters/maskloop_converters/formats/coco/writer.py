@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import png
-from ...errors import LabelError, TargetError
+from ...errors import TargetError
 from ...masks import RunList
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
-from ..output import FreeNames, atomic_directory, atomic_file, relative_path
-from ..records import dumps, image_to_json, region_to_json
+from ..output import FreeNames, atomic_directory, atomic_file, file_stem, relative_path
+from ..records import check_labels, dumps, image_to_json, region_to_json
 from .extras import (
     ANNOTATION_FIELDS,
     CATEGORIES,
@@ -79,8 +79,8 @@ def write(
             writer = _Writer(file, None, None, dataset, kind, "reference", compressed)
             writer.write()
         return writer.report
+    name = kind if dataset.split is None else f"{kind}_{file_stem(dataset.split)}"
     with atomic_directory(path, overwrite=overwrite) as root:
-        name = kind if dataset.split is None else f"{kind}_{dataset.split}"
         folder = root / "annotations"
         folder.mkdir()
         writer = _Writer(
@@ -103,7 +103,7 @@ class _Writer:
     compressed: bool
     report: WriteReport = field(default_factory=WriteReport)
     _labels: LabelSet = field(init=False)
-    _known: set[int] = field(init=False)
+    _known: frozenset[int] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
     _segment_names: FreeNames = field(default_factory=FreeNames)
     _image_ids: Ids = field(default_factory=lambda: Ids(_LARGEST_ID))
@@ -111,8 +111,7 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self._labels = self.dataset.labels
-        self._known = {label.id for label in self._labels.labels}
-        self._known |= {k for k in (self._labels.ignore_id, self._labels.background_id) if k is not None}
+        self._known = self._labels.known_ids
 
     def write(self) -> None:
         """Write the document."""
@@ -146,11 +145,8 @@ class _Writer:
 
     def _sample(self, sample: Sample, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the image's record and its annotations, after writing its files."""
+        check_labels(sample, self._known, where)
         for region in sample.regions:
-            if region.label not in self._known:
-                raise LabelError(
-                    f"{where}: region {region.id!r} has label {region.label}, which is not in the label set"
-                )
             if region.edge is not None:
                 pixels = region.edge.positions.size
                 self.report.losses.add("soft edge pixels made hard", f"{where}: {pixels}", pixels)
@@ -218,41 +214,38 @@ class _Writer:
         found, visible = RunList.from_label_map(segments)
         rows = {number: row for row, number in enumerate(found.tolist())}
         areas, boxes = visible.areas().tolist(), visible.boxes().tolist()
-        whole = run_lengths(sample.masks, compressed=self.compressed)
-        full_areas = sample.masks.areas().tolist()
-        infos, shown = [], set()
-        for k, number in zip(objects, numbers, strict=True):
-            row = rows.get(number)
-            if row is None:
-                continue
-            region = sample.regions[k]
-            shown.add(k)
+        whole = sample.masks.areas().tolist()
+        # Other readers refuse segments without pixels, and take the background for an object.
+        shown = {k: number for k, number in zip(objects, numbers, strict=True) if number in rows}
+        hidden = [k for k in range(len(sample.regions)) if k not in shown]
+        covered = [k for k, number in shown.items() if areas[rows[number]] != whole[k]]
+        lost = sorted([*hidden, *covered])
+        kept = dict(zip(lost, run_lengths(sample.masks.select(lost), compressed=self.compressed), strict=True))
+        infos = []
+        for k, number in shown.items():
+            region, area = sample.regions[k], areas[rows[number]]
             record: dict[str, Any] = {
                 "id": number,
                 "category_id": region.label,
-                "area": areas[row],
-                "bbox": boxes[row],
+                "area": area,
+                "bbox": boxes[rows[number]],
                 "iscrowd": int(region.crowd),
             }
-            if areas[row] != full_areas[k]:
-                record[KEY] = {"segmentation": whole[k]}
-                pixels = full_areas[k] - areas[row]
+            if k in kept:
+                record[KEY] = {"segmentation": kept[k]}
+                pixels = whole[k] - area
                 self.report.notes.add(
                     "pixels under other segments, kept for maskloop only", f"{where}: {pixels}", pixels
                 )
             _complete(record, region)
             infos.append(record)
-        # Other readers refuse segments without pixels and take the background for an object.
-        hidden = [
-            {"position": k, **region_to_json(region), "segmentation": whole[k]}
-            for k, region in enumerate(sample.regions)
-            if k not in shown
-        ]
         file = self._segment_names.take(name.with_suffix(".png"))
         path = self.segments_root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png.write_label_map(_panoptic_colors(segments)))
-        return [{"image_id": image_id, "file_name": str(file), "segments_info": infos}], hidden
+        return [{"image_id": image_id, "file_name": str(file), "segments_info": infos}], [
+            {"position": k, **region_to_json(sample.regions[k]), "segmentation": kept[k]} for k in hidden
+        ]
 
 
 class Ids:

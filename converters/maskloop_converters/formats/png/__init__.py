@@ -17,6 +17,6 @@ and Cityscapes' (``*_labelIds.png``).
 from __future__ import annotations
 
 from .reader import detect, read, splits
-from .writer import MASK_KINDS, MaskKind, write
+from .writer import LAYOUTS, MASK_KINDS, MaskKind, WrittenLayout, write
 
-__all__ = ["MASK_KINDS", "MaskKind", "detect", "read", "splits", "write"]
+__all__ = ["LAYOUTS", "MASK_KINDS", "MaskKind", "WrittenLayout", "detect", "read", "splits", "write"]

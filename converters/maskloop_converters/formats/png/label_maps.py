@@ -19,9 +19,7 @@ class Decoder:
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
         self._fill = labels.fill_id
-        self._known = {label.id for label in labels.labels} | {labels.fill_id}
-        if labels.ignore_id is not None:
-            self._known.add(labels.ignore_id)
+        self._known = labels.known_ids | {labels.fill_id}
         table = color_table(labels)
         self._color_ids = np.array(list(table), np.int64)
         self._colors = np.array(list(table.values()), np.uint8).reshape(-1, 3)
@@ -58,7 +56,7 @@ class Decoder:
 def read_pixels(path: Path, size: tuple[int, int], where: str) -> png.PngImage:
     """Return the pixels of a mask file, of the expected (height, width)."""
     try:
-        image = png.read(path.read_bytes())
+        image = png.read(path.read_bytes(), max_pixels=min(size[0] * size[1], png.MAX_PIXELS))
     except FileNotFoundError as error:
         raise FormatError(f"{where}: there is no mask {path}") from error
     except (OSError, CodecError) as error:

@@ -57,13 +57,11 @@ class Layout:
 
 def find_layout(root: Path) -> Layout:
     """Return the layout of a folder; FormatError says for every layout what is missing."""
-    reasons = []
-    for name, finder in _FINDERS.items():
-        found = finder(root)
-        if isinstance(found, Layout):
-            return found
-        reasons.append(f"{name}: {found}")
-    raise FormatError(f"{root} holds no images with PNG masks ({'; '.join(reasons)})")
+    for finder in (_folders, _voc, _cityscapes, _camvid):
+        layout = finder(root)
+        if layout is not None:
+            return layout
+    raise FormatError(why_not(root) or f"{root} changed while it was read")
 
 
 def why_not(root: Path) -> str | None:
@@ -87,10 +85,9 @@ _NEEDED = {
 }
 
 
-def _folders(root: Path) -> Layout | str:
-    missing = _missing(root, "folders")
-    if missing:
-        return missing
+def _folders(root: Path) -> Layout | None:
+    if not _has(root, "folders"):
+        return None
     pairs = _pairs(root / "images", root / "masks")
     lists = {split: _names(root / f"{split}.txt") for split in SPLITS if (root / f"{split}.txt").is_file()}
     member = {name: split for split, names in lists.items() for name in names}
@@ -103,14 +100,14 @@ def _folders(root: Path) -> Layout | str:
     return Layout("folders", entries)
 
 
-def _camvid(root: Path) -> Layout | str:
+def _camvid(root: Path) -> Layout | None:
     lists = _pair_lists(root)
     if lists:
         entries = [entry for split, path in lists.items() for entry in _listed_pairs(root, split, path)]
         return Layout("camvid", entries, CAMVID)
     folders = _annotated_folders(root)
     if not folders:
-        return "needs train.txt with two paths a line, or train/ beside trainannot/"
+        return None
     entries = [
         Entry(key, f"{split}/{image.relative_to(root / split).as_posix()}" if image else key, image, mask, split)
         for split in folders
@@ -119,10 +116,9 @@ def _camvid(root: Path) -> Layout | str:
     return Layout("camvid", entries, CAMVID)
 
 
-def _voc(root: Path) -> Layout | str:
-    missing = _missing(root, "voc")
-    if missing:
-        return missing
+def _voc(root: Path) -> Layout | None:
+    if not _has(root, "voc"):
+        return None
     # Most of VOC's images have boxes only: those without a mask are no fault.
     pairs = {key: pair for key, pair in _pairs(root / "JPEGImages", root / "SegmentationClass").items() if pair[1]}
     lists = root / "ImageSets" / "Segmentation"
@@ -138,10 +134,9 @@ def _voc(root: Path) -> Layout | str:
     return Layout("voc", entries, VOC)
 
 
-def _cityscapes(root: Path) -> Layout | str:
-    missing = _missing(root, "cityscapes")
-    if missing:
-        return missing
+def _cityscapes(root: Path) -> Layout | None:
+    if not _has(root, "cityscapes"):
+        return None
     pairs = _pairs(
         root / "leftImg8bit",
         root / "gtFine",
@@ -155,16 +150,8 @@ def _cityscapes(root: Path) -> Layout | str:
     return Layout("cityscapes", entries, CITYSCAPES)
 
 
-_FINDERS: dict[str, Callable[[Path], Layout | str]] = {
-    "folders": _folders,
-    "voc": _voc,
-    "cityscapes": _cityscapes,
-    "camvid": _camvid,
-}
-
-
-def _missing(root: Path, name: str) -> str:
-    return " and ".join(f"needs {folder}/" for folder in _NEEDED[name] if not (root / folder).is_dir())
+def _has(root: Path, name: str) -> bool:
+    return all((root / folder).is_dir() for folder in _NEEDED[name])
 
 
 def _pairs(

@@ -19,7 +19,7 @@ from ..images import probe
 from ..labels import find_label_file, read_labels
 from ..output import relative_path
 from ..parts import SKIPPED, Part, assemble, split_names
-from ..records import attributes, region_from_json, whole_number
+from ..records import attributes, image_size, region_from_json, whole_number
 from .label_maps import Decoder, read_pixels
 from .layout import INDEX, SPLITS, Entry, find_layout, why_not
 
@@ -201,7 +201,7 @@ def _indexed_sample(root: Path, record: dict[str, Any], decode: Decoder, soft: b
     if not isinstance(size, list) or len(size) != 2:
         raise FormatError(f"{where}: size must be [height, width], received {size!r:.80}")
     where = f"{where}, sample {sample_id}"
-    height, width = (whole_number(value, f"{where}: size") for value in size)
+    height, width = image_size(size[0], size[1], where)
     ref = _image_ref(root, image, (height, width), where)
     regions = [region_from_json(r, f"{where}, region {k}") for k, r in enumerate(record["regions"])]
     files = [r.get("mask") for r in record["regions"]]

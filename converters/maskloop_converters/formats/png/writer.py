@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import png
-from ...errors import LabelError, TargetError
+from ...errors import TargetError
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
 from ..labels import color_table, labels_to_json, palette
-from ..output import FreeNames, atomic_directory, relative_path
-from ..records import dumps, image_to_json, region_to_json
+from ..output import FreeNames, atomic_directory, file_stem, relative_path
+from ..records import check_labels, dumps, image_to_json, region_to_json
 from .layout import INDEX
 
 MaskKind = Literal["auto", "index", "color", "binary"]
 MASK_KINDS: tuple[MaskKind, ...] = ("auto", "index", "color", "binary")
+WrittenLayout = Literal["folders", "voc", "camvid"]
+LAYOUTS: tuple[WrittenLayout, ...] = ("folders", "voc", "camvid")
 
 _LARGEST_ID = 65535
 
@@ -33,10 +37,11 @@ def write(
     *,
     masks: MaskKind = "auto",
     images: ImageMode = "copy",
+    layout: WrittenLayout = "folders",
     colored: bool = False,
     overwrite: bool = False,
 ) -> WriteReport:
-    """Write a dataset as images with PNG masks, in our own layout (see the module).
+    """Write a dataset as images with PNG masks; the index that makes it whole stands beside them (see the module).
 
     Args:
         dataset: what to write.
@@ -46,6 +51,8 @@ def write(
             everything. 'auto' writes a label map of ids for every sample and, for those where it would lose
             something, binary masks too, which are then what is read.
         images: how images come along, see :func:`maskloop_converters.formats.images.place`.
+        layout: where images and label maps go: 'folders' (images/, masks/), 'voc' (JPEGImages/, SegmentationClass/ with
+            palettes, ImageSets/, labelmap.txt) or 'camvid' (train/, trainannot/, train.txt with both paths a line).
         colored: give label maps of ids a palette. Off by default: OpenCV and TensorFlow turn palettes to brightness.
         overwrite: replace what is there.
 
@@ -57,22 +64,72 @@ def write(
         TargetError: an id above 65535 in a label map of ids.
         LabelError: a region whose label is not in the label set.
     """
+    places = _Places(layout, file_stem("train" if dataset.split is None else dataset.split))
     with atomic_directory(Path(path), overwrite=overwrite) as root:
-        writer = _Writer(root, dataset.labels, masks, images, colored)
+        colored = colored or layout == "voc"
+        writer = _Writer(root, dataset.labels, masks, images, colored, places)
         header: dict[str, Any] = {"maskloop": 1, "format": "png", "masks": masks}
         if dataset.split is not None:
             header["split"] = dataset.split
         if dataset.attributes:
             header["attributes"] = dict(dataset.attributes)
-        with (root / INDEX).open("w", encoding="utf-8") as index:
+        with (root / INDEX).open("w", encoding="utf-8") as index, places.list_file(root) as listed:
             index.write(dumps(header, "the dataset") + "\n")
             for sample in dataset:
-                index.write(dumps(writer.write(sample), f"sample {sample.id}") + "\n")
+                record = writer.write(sample)
+                index.write(dumps(record, f"sample {sample.id}") + "\n")
+                listed.write(places.line(record))
         document = labels_to_json(dataset.labels)
         if masks == "color" or colored:
             document["mask_colors"] = {str(k): list(color) for k, color in writer.colors.items()}
         (root / "labels.json").write_text(dumps(document, "labels") + "\n", "utf-8")
+        if layout == "voc":
+            lines = (
+                f"{label.name}:{','.join(map(str, writer.colors[label.id]))}::\n" for label in dataset.labels.labels
+            )
+            (root / "labelmap.txt").write_text("".join(lines), "utf-8")
     return writer.report
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the files of a layout go."""
+
+    layout: WrittenLayout
+    split: str
+
+    def name(self, name: PurePosixPath) -> PurePosixPath:
+        """Return an image's name below its folder: without the split's own, which CamVid's layout adds."""
+        inside = self.layout == "camvid" and len(name.parts) > 1 and name.parts[0] == self.split
+        return name.relative_to(self.split) if inside else name
+
+    def image(self, name: PurePosixPath) -> str:
+        """Return the path of an image in the dataset."""
+        if self.layout == "camvid":
+            return f"{self.split}/{name}"
+        return f"{'JPEGImages' if self.layout == 'voc' else 'images'}/{name}"
+
+    def mask(self, name: PurePosixPath) -> str:
+        """Return the path of the label map of an image."""
+        if self.layout == "camvid":
+            return f"{self.split}annot/{name.with_suffix('.png')}"
+        return f"{'SegmentationClass' if self.layout == 'voc' else 'masks'}/{name.with_suffix('.png')}"
+
+    def list_file(self, root: Path) -> AbstractContextManager[IO[str]]:
+        """Open the list of the split's images; without one in our own layout, whose index is the list."""
+        if self.layout == "folders":
+            return nullcontext(io.StringIO())
+        folder = root / "ImageSets" / "Segmentation" if self.layout == "voc" else root
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / f"{self.split}.txt").open("w", encoding="utf-8")
+
+    def line(self, record: dict[str, Any]) -> str:
+        """Return the line of a sample in the list."""
+        if "mask" not in record:
+            return ""
+        if self.layout == "voc":
+            return str(PurePosixPath(record["mask"]).relative_to("SegmentationClass").with_suffix("")) + "\n"
+        return f"{record['image'].get('file', record['image']['name'])} {record['mask']}\n"
 
 
 @dataclass(slots=True)
@@ -110,29 +167,26 @@ class _Writer:
     masks: MaskKind
     images: ImageMode
     colored: bool
+    places: _Places
     report: WriteReport = field(default_factory=WriteReport)
     colors: dict[int, tuple[int, int, int]] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
-    _known: set[int] = field(init=False)
+    _known: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.colors = color_table(self.labels)
-        self._known = {label.id for label in self.labels.labels}
-        self._known |= {k for k in (self.labels.ignore_id, self.labels.background_id) if k is not None}
+        self._known = self.labels.known_ids
 
     def write(self, sample: Sample) -> dict[str, Any]:
         """Write the files of a sample and return its line of the index."""
         where = f"sample {sample.id}"
-        for region in sample.regions:
-            if region.label not in self._known:
-                raise LabelError(
-                    f"{where}: region {region.id!r} has label {region.label}, which is not in the label set"
-                )
+        check_labels(sample, self._known, where)
         image = image_to_json(sample)
         # Masks are called like their image, with another extension.
-        name = self._names.take(relative_path(sample.image.name, where), by_stem=True)
-        if place(sample.image, self.root / "images" / name, self.images, self.report, where):
-            image["file"] = f"images/{name}"
+        name = self._names.take(self.places.name(relative_path(sample.image.name, where)), by_stem=True)
+        file = self.places.image(name)
+        if place(sample.image, self.root / file, self.images, self.report, where):
+            image["file"] = file
         elif isinstance(sample.image.source, Path):
             image["source"] = str(sample.image.source.resolve())
         record: dict[str, Any] = {"id": sample.id, "image": image, "size": [sample.height, sample.width]}
@@ -140,7 +194,7 @@ class _Writer:
         loss = label_map_loss(sample, self.labels) if self.masks != "binary" else _Loss()
         regions: list[Region] = list(sample.regions)
         if self.masks != "binary":
-            written = self._label_map(sample, stem, where)
+            written = self._label_map(sample, self.places.mask(name), where)
             if written is not None:
                 record["mask"] = written
             if self.masks in ("index", "color"):
@@ -167,8 +221,8 @@ class _Writer:
         kind = f"uncovered pixels that read as label {self.labels.fill_id}"
         losses.add(kind, f"{where}: {loss.unmarked}", loss.unmarked)
 
-    def _label_map(self, sample: Sample, stem: str, where: str) -> str | None:
-        """Write the label map and return its path in the dataset; None where 'auto' does without one."""
+    def _label_map(self, sample: Sample, file: str, where: str) -> str | None:
+        """Write the label map and return its path; None where 'auto' does without one."""
         ids = sample.label_map(self.labels)
         if self.masks == "color":
             data = png.write_label_map(self._paint(ids))
@@ -181,7 +235,7 @@ class _Writer:
         else:
             colors = palette(self.colors) if self.colored and ids.dtype == np.uint8 else None
             data = png.write_label_map(ids, colors)
-        return self._save(f"masks/{stem}.png", data)
+        return self._save(file, data)
 
     def _paint(self, ids: NDArray[Any]) -> NDArray[np.uint8]:
         present, index = np.unique(ids, return_inverse=True)

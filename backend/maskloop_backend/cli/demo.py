@@ -1,0 +1,66 @@
+"""`maskloop demo`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+@click.command
+@options.home
+@click.option(
+    "--studio-port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="Port of Label Studio on this machine.  [default: a free one]",
+)
+@click.option("--exit-when-ready", is_flag=True, help="Stop everything as soon as all tasks have their masks.")
+@options.json_output
+def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) -> None:
+    """See the whole loop on drawn street scenes, in a real Label Studio.
+
+    Draws scenes, trains an FCN-32s on them (a few minutes on two cores), installs Label Studio into a virtual
+    environment of its own, starts it on this machine, uploads new scenes and connects the model. Prints an address and a
+    login, and runs until Ctrl-C. A second run uses what the first one made. Nothing is sent to other machines.
+
+    With --json, the last line on stdout is {"url", "project", "tasks", "tasks_with_predictions", "model_version",
+    "holdout_miou"}.
+    """
+    from ..demo import run
+    from ..serving import logs
+    from .progress import bar
+    from .training_progress import TrainingBar
+
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    logs.configure(home / "demo" / "backend.log")
+    say = lambda line: click.echo(line, err=True)  # noqa: E731
+    with (
+        bar("tasks") as progress,
+        run.running(home, studio_port=studio_port, say=say, training=TrainingBar(), progress=progress) as demo,
+    ):
+        if as_json:
+            click.echo(run.as_json(demo))
+        else:
+            click.echo(
+                f"\n  {demo.url}\n  login {demo.email}   password {demo.password}\n\n"
+                f"{demo.tasks_with_predictions} of {demo.tasks} tasks have masks drawn by {demo.model_version} "
+                f"(mean IoU {demo.holdout_miou:.3f} on scenes it never saw).\n"
+                "Press 'Label All Tasks' and correct them. Ctrl-C stops everything."
+            )
+        if not exit_when_ready:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, ask_to_stop)
+            stop.wait()
+            say("Stopping Label Studio and the backend")

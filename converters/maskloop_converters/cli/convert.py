@@ -1,0 +1,144 @@
+"""`maskloop convert`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+from .progress import Progress
+from .streams import source_path, target_path
+
+
+@click.command
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--to", required=True, type=options.FORMAT, help="Format of DST.")
+@options.source_format
+@options.labels
+@options.part
+@options.annotators
+@options.label_config
+@options.soft
+@click.option("--map", "renames", multiple=True, metavar="OLD=NEW", help="Rename a label; onto an existing one merges.")
+@click.option("--drop", multiple=True, metavar="NAME", help="Leave out a label and its regions.")
+@click.option("--split", "shares", metavar="80/10/10", help="Draw train, val and test parts, each a folder below DST.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw of the parts.")
+@click.option(
+    "--images",
+    type=click.Choice(["copy", "link", "reference", "upright"]),
+    help="How images come along; 'upright' rotates by EXIF.  [default: the format's]",
+)
+@click.option("--masks", type=click.Choice(["auto", "index", "color", "binary"]), help="png: the kind of masks.")
+@click.option(
+    "--kind",
+    help="coco: instances or panoptic; labelstudio: annotations, predictions or predictions-only.",
+)
+@click.option("--schema", help="tfrecord: deeplab, panoptic, detection or tfds.")
+@click.option("--shards", type=click.IntRange(1), help="tfrecord: number of files.")
+@click.option("--compression", type=click.Choice(["GZIP"]), help="tfrecord: compress the files.")
+@click.option("--verify", is_flag=True, help="Read the output back and compare every mask before it is put in place.")
+@click.option("--strict", is_flag=True, help="Refuse if DST cannot hold something, instead of counting it.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At a bad record: stop, or leave it out and count it.",
+)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="1 reads and writes in turns.")
+@click.option("--overwrite", is_flag=True, help="Replace DST; what is there stays until the new one is complete.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def command(
+    source: str,
+    target: str,
+    to: str,
+    source_format: str | None,
+    labels: Path | None,
+    part: str | None,
+    annotations: str | None,
+    label_config: Path | None,
+    soft: bool,
+    renames: tuple[str, ...],
+    drop: tuple[str, ...],
+    shares: str | None,
+    seed: int,
+    images: str | None,
+    masks: str | None,
+    kind: str | None,
+    schema: str | None,
+    shards: int | None,
+    compression: str | None,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Convert masks between PNG, COCO RLE, TFRecord and Label Studio, without losing a pixel.
+
+    SRC and DST are files or folders; - is standard input or output for JSON. What DST cannot hold is counted and said.
+    DST appears whole or not at all.
+
+    \b
+    maskloop convert export.json coco/ --to coco --verify
+    maskloop convert camvid/ shards/ --to tfrecord --schema deeplab --split 80/10/10 --seed 1
+    maskloop convert instances.json tasks/ --to labelstudio --map person=pedestrian --drop sky
+    maskloop convert tasks/ masks/ --to png --masks binary
+    """
+    from ..conversion import convert, parse_shares
+
+    if target == "-" and as_json:
+        raise click.UsageError("--json prints the report on stdout, where DST - goes as well; choose one")
+    read_options = options.given(
+        labels=labels, split=part, annotations=annotations, label_config=label_config, soft=soft
+    )
+    write_options = options.given(
+        images=images, masks=masks, kind=kind, schema=schema, shards=shards, compression=compression
+    )
+    with (
+        source_path(source) as read_from,
+        target_path(target) as write_to,
+        Progress("samples", quiet=quiet) as progress,
+    ):
+        report = convert(
+            read_from,
+            write_to,
+            to,
+            source_format=source_format,
+            read_options=read_options,
+            write_options=write_options,
+            rename=_renames(renames),
+            drop=drop,
+            split=parse_shares(shares) if shares else (),
+            seed=seed,
+            progress=progress,
+            **settings,
+        )
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return
+    written = report.written
+    rate = written.samples / max(report.seconds, 1e-9)
+    click.echo(
+        f"{written.samples:,} samples, {written.regions:,} regions: {report.source_format} -> {to} "
+        f"in {report.seconds:.1f} s ({rate:,.0f}/s)",
+        err=True,
+    )
+    if report.verified is not None:
+        click.echo(f"verified: all {report.verified:,} samples read back equal", err=True)
+    for heading, tally in (("lost", written.losses), ("note", written.notes), ("skipped", report.skipped)):
+        for line in tally.lines():
+            click.echo(f"{heading}: {line}", err=True)
+
+
+def _renames(texts: tuple[str, ...]) -> dict[str, str]:
+    renames = {}
+    for text in texts:
+        old, equals, new = text.partition("=")
+        if not equals or not old or not new:
+            raise click.BadParameter(f"expected OLD=NEW, got {text!r}", param_hint="--map")
+        renames[old] = new
+    return renames

@@ -1,0 +1,27 @@
+"""Label Studio's JSON: exports (JSON, JSON_MIN), tasks for import, predictions, answers of its API.
+
+BrushLabels (RLE) and BitmaskLabels (PNG) are read and written, PolygonLabels, RectangleLabels and the strokes of drafts
+read. What only Label Studio has (other results, who drew it and when, other data of the task) is kept in
+``attributes["labelstudio"]`` of samples and regions and written again; what Label Studio has no field for goes into
+``meta.maskloop`` of tasks and regions, which it keeps through import, editing and export.
+"""
+
+from __future__ import annotations
+
+from .reader import CHOICES, USES, Choice, Use, detect, read, splits
+from .writer import ENCODINGS, KINDS, Encoding, Kind, write
+
+__all__ = [
+    "CHOICES",
+    "ENCODINGS",
+    "KINDS",
+    "USES",
+    "Choice",
+    "Encoding",
+    "Kind",
+    "Use",
+    "detect",
+    "read",
+    "splits",
+    "write",
+]

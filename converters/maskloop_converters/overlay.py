@@ -1,0 +1,108 @@
+"""Pictures of samples with their masks drawn over, for human eyes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageOps
+
+from .formats.labels import color_table
+from .formats.output import FreeNames
+from .samples import LabelSet, Sample
+
+# Opacity of a mask's colour over the image; its outline is opaque.
+OPACITY = 0.45
+# Longest side of a picture, and of one on the contact sheet, in pixels.
+LONGEST = 1280
+THUMBNAIL = 240
+COLUMNS = 5
+SHEET_SAMPLES = 60
+_GREY = 128
+_TEXT = (20, 20, 20)
+_PAPER = (255, 255, 255)
+
+
+class Overlays:
+    """Draws samples into a folder, one JPEG each, and the first of them on a contact sheet with the legend.
+
+    Args:
+        folder: is made; pictures in it of the same name are replaced.
+        labels: of the samples.
+    """
+
+    def __init__(self, folder: Path, labels: LabelSet) -> None:
+        self._folder = folder
+        self._labels = labels
+        self._colors = color_table(labels)
+        self._thumbnails: list[tuple[str, Image.Image]] = []
+        self._names = FreeNames()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, sample: Sample) -> None:
+        """Draw one sample."""
+        picture = Image.fromarray(draw(sample, self._colors))
+        picture.thumbnail((LONGEST, LONGEST))
+        name = self._names.take(PurePosixPath(sample.id.replace("/", "_").lstrip(".") or "sample"))
+        picture.save(self._folder / f"{name}.jpg", quality=90)
+        if len(self._thumbnails) < SHEET_SAMPLES:
+            small = picture.copy()
+            small.thumbnail((THUMBNAIL, THUMBNAIL))
+            self._thumbnails.append((sample.id, small))
+
+    def finish(self) -> None:
+        """Draw the contact sheet, ``contact-sheet.jpg``."""
+        rows = -(-len(self._thumbnails) // COLUMNS)
+        cell, line = THUMBNAIL + 12, 20
+        legend = line * (-(-len(self._labels.labels) // COLUMNS)) + 16
+        sheet = Image.new("RGB", (COLUMNS * cell, legend + rows * (cell + line)), _PAPER)
+        pen = ImageDraw.Draw(sheet)
+        for k, label in enumerate(self._labels.labels):
+            x, y = k % COLUMNS * cell + 8, k // COLUMNS * line + 8
+            pen.rectangle((x, y, x + 12, y + 12), fill=self._colors[label.id], outline=_TEXT)
+            pen.text((x + 18, y), label.name, fill=_TEXT)
+        for k, (name, picture) in enumerate(self._thumbnails):
+            x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * (cell + line)
+            sheet.paste(picture, (x, y))
+            pen.text((x, y + picture.height + 2), name[-38:], fill=_TEXT)
+        sheet.save(self._folder / "contact-sheet.jpg", quality=90)
+
+
+def draw(sample: Sample, colors: dict[int, tuple[int, int, int]]) -> NDArray[np.uint8]:
+    """Return a sample's image with its masks in their colours: uint8 (H, W, 3); grey where the image is out of reach.
+
+    Args:
+        sample: to draw; later regions lie over earlier ones.
+        colors: of each label id.
+    """
+    canvas = _image(sample).astype(np.float32)
+    for k, region in enumerate(sample.regions):
+        mask = sample.masks.mask(k)
+        color = np.array(colors.get(region.label, (255, 0, 255)), np.float32)
+        canvas[mask] += (color - canvas[mask]) * OPACITY
+        canvas[_outline(mask)] = color
+    return canvas.round().astype(np.uint8)
+
+
+def _image(sample: Sample) -> NDArray[np.uint8]:
+    """Return the image upright, in the masks' size; grey where there is none that can be read."""
+    grey = np.full((sample.height, sample.width, 3), _GREY, np.uint8)
+    try:
+        encoded = sample.image.read_bytes()
+        if encoded is None:
+            return grey
+        with Image.open(io.BytesIO(encoded)) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return grey
+    return np.asarray(upright) if upright.size == (sample.width, sample.height) else grey
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels of a mask beside a pixel that is not in it; the picture's border is no outline."""
+    padded = np.pad(mask, 1, mode="edge")
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    outline: NDArray[np.bool_] = mask & ~inner
+    return outline

@@ -1,0 +1,71 @@
+"""Labels renamed, merged and dropped on the way from one dataset to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .errors import LabelError
+from .samples import Dataset, LabelSet, Sample
+
+
+def relabel(dataset: Dataset, *, rename: Mapping[str, str], drop: Sequence[str]) -> Dataset:
+    """Return a dataset with other labels; regions are read through, nothing is copied.
+
+    Args:
+        dataset: to change.
+        rename: old name -> new name. Where the new name exists already, the old label's regions become its regions.
+        drop: names of labels whose regions, and which themselves, are left out.
+
+    Raises:
+        LabelError: a name is not in the label set.
+    """
+    if not rename and not drop:
+        return dataset
+    labels, ids = _changed(dataset.labels, rename, drop)
+    return replace(dataset, labels=labels, samples=_Relabelled(dataset, ids))
+
+
+def _changed(old: LabelSet, rename: Mapping[str, str], drop: Sequence[str]) -> tuple[LabelSet, dict[int, int | None]]:
+    """Return the new label set, and old id -> new id (None: dropped)."""
+    ids: dict[int, int | None] = {label.id: label.id for label in old.labels}
+    kept = list(old.labels)
+    for name in drop:
+        label = old.by_name(name)
+        if label.id == old.background_id:
+            raise LabelError(f"the background {name!r} cannot be dropped: it is what pixels without a region are")
+        kept.remove(label)
+        ids[label.id] = None
+    for name, new in rename.items():
+        label = old.by_name(name)
+        if ids[label.id] is None:
+            raise LabelError(f"label {name!r} is both dropped and renamed")
+        target = next((other for other in kept if other.name == new), None)
+        if target is None:
+            kept[kept.index(label)] = replace(label, name=new)
+        elif target is not label:
+            kept.remove(label)
+            ids[label.id] = target.id
+    return replace(old, labels=tuple(kept)), ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Relabelled:
+    """The samples with changed labels."""
+
+    dataset: Dataset
+    ids: dict[int, int | None]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self.dataset:
+            ids = [self.ids.get(region.label, region.label) for region in sample.regions]
+            regions = tuple(
+                replace(region, label=new) for region, new in zip(sample.regions, ids, strict=True) if new is not None
+            )
+            if len(regions) == len(sample.regions):
+                yield replace(sample, regions=regions)
+            else:
+                kept = np.array([k for k, new in enumerate(ids) if new is not None], np.int64)
+                yield replace(sample, regions=regions, masks=sample.masks.select(kept))
