@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from maskloop_converters.formats.output import atomic_directory
-from maskloop_converters.samples import Label, LabelSet
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+
+from maskloop_converters.formats.output import atomic_directory
+from maskloop_converters.samples import Label, LabelSet
+
+from ..training.settings import TrainingSettings
 
 LABELS = LabelSet(
     (
@@ -32,6 +35,10 @@ LABELS = LabelSet(
     )
 )
 SKY, BUILDING, ROAD, TREE, CAR, PERSON = range(6)
+
+# What `maskloop demo` draws and trains: a held-out mIoU of 0.75 and more in about three minutes on two cores.
+DEMO_SCENES = 100
+DEMO_TRAINING = TrainingSettings(backbone="small", epochs=24, size=320, evaluate_every=4, patience=None)
 
 # Materials: how strong the texture is, and the sizes of its grains in pixels of the finished picture.
 _MATERIALS: tuple[tuple[float, tuple[int, ...]], ...] = (
@@ -131,7 +138,9 @@ def draw_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
     rng = np.random.default_rng((seed, *size))
     street = _Street(rng, size)
     street.draw()
-    return Scene(f"street-{seed:04d}", street.canvas.finished(street.weather, street.horizon, rng), street.canvas.mask())
+    return Scene(
+        f"street-{seed:04d}", street.canvas.finished(street.weather, street.horizon, rng), street.canvas.mask()
+    )
 
 
 def scenes(count: int, seed: int = 0, size: tuple[int, int] = (480, 640)) -> Iterator[Scene]:
@@ -275,7 +284,7 @@ class _Canvas:
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         out *= (1 - 0.10 * (x * x + y * y))[..., None] * rng.uniform(0.9, 1.08)
         out += rng.normal(0, rng.uniform(1.5, 5), out.shape)
-        return np.clip(out + 0.5, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(out + 0.5, 0, 255), np.uint8)
 
 
 def _values(color: Rgb, label: int, material: int, depth: float) -> tuple[tuple[int, int, int] | int, ...]:
@@ -382,11 +391,16 @@ class _Street:
                 self._box(x, x + wide, 0, top, z, _FACADES[rng.integers(len(_FACADES))], BUILDING, _PLASTER)
             else:
                 for k in range(4):
-                    a, b = self.at(x + wide * k / 4 - 3, rng.uniform(5, 11), z), self.at(x + wide * (k + 1) / 4 + 3, -1, z)
+                    a, b = (
+                        self.at(x + wide * k / 4 - 3, rng.uniform(5, 11), z),
+                        self.at(x + wide * (k + 1) / 4 + 3, -1, z),
+                    )
                     self.canvas.ellipse((*a, b[0], 2 * b[1] - a[1]), (70, 104, 62), TREE, _LEAVES, z)
             x += wide * 0.9
 
-    def _box(self, left: float, right: float, low: float, high: float, z: float, color: Rgb, label: int, material: int) -> None:
+    def _box(
+        self, left: float, right: float, low: float, high: float, z: float, color: Rgb, label: int, material: int
+    ) -> None:
         """Paint an upright rectangle that faces the camera."""
         corners = [(left, low, z), (right, low, z), (right, high, z), (left, high, z)]
         self.quad(corners, color, label, material)
@@ -464,7 +478,9 @@ class _Street:
                 hx, hy = x + lean + out * math.cos(angle), crown + out * math.sin(angle) * 0.8
                 corners = np.linspace(0, 2 * math.pi, 9)[:-1]
                 size = radius * rng.uniform(0.06, 0.15, 8)
-                hole = [self.at(hx + s * math.cos(a), hy + s * math.sin(a), z) for a, s in zip(corners, size, strict=True)]
+                hole = [
+                    self.at(hx + s * math.cos(a), hy + s * math.sin(a), z) for a, s in zip(corners, size, strict=True)
+                ]
                 self.canvas.reopen(before, hole)
 
     def _round(self, x: float, y: float, radius: float, z: float) -> tuple[float, float, float, float]:
@@ -525,7 +541,10 @@ class _Street:
         for wz in (z + 0.75, end - 0.8):
             for wx in (x - half + 0.1, x + half - 0.1):
                 self.quad(
-                    [(wx - 0.1, 0, wz), (wx + 0.1, 0, wz), (wx + 0.1, 0.62, wz), (wx - 0.1, 0.62, wz)], tyre, CAR, _SMOOTH
+                    [(wx - 0.1, 0, wz), (wx + 0.1, 0, wz), (wx + 0.1, 0.62, wz), (wx - 0.1, 0.62, wz)],
+                    tyre,
+                    CAR,
+                    _SMOOTH,
                 )
         tumble = half * 0.80
         inside = x + (tumble if inner > x else -tumble)
@@ -537,30 +556,59 @@ class _Street:
         z1, z2, slope = z + 0.25, end - 1.0, 0.45
         self.quad(
             [(x - half, belt, z), (x + half, belt, z), (x + half, belt, end), (x - half, belt, end)],
-            _shade(paint, 1.05), CAR, _SMOOTH,
+            _shade(paint, 1.05),
+            CAR,
+            _SMOOTH,
         )
         self.quad(
             [(inner, belt, z1), (inside, roof, z1 + slope), (inside, roof, z2 - slope), (inner, belt, z2)],
-            dark, CAR, _SMOOTH,
+            dark,
+            CAR,
+            _SMOOTH,
         )
         self.quad(
-            [(inner, belt + 0.06, z1 + 0.35), (inside, roof - 0.09, z1 + slope + 0.15),
-             (inside, roof - 0.09, z2 - slope - 0.15), (inner, belt + 0.06, z2 - 0.35)],
-            _shade(glass, 0.8), CAR, _SMOOTH,
+            [
+                (inner, belt + 0.06, z1 + 0.35),
+                (inside, roof - 0.09, z1 + slope + 0.15),
+                (inside, roof - 0.09, z2 - slope - 0.15),
+                (inner, belt + 0.06, z2 - 0.35),
+            ],
+            _shade(glass, 0.8),
+            CAR,
+            _SMOOTH,
         )
         self.quad(
-            [(x - tumble, roof, z1 + slope), (x + tumble, roof, z1 + slope),
-             (x + tumble * 0.95, roof, z2 - slope), (x - tumble * 0.95, roof, z2 - slope)],
-            _shade(paint, 1.1), CAR, _SMOOTH,
+            [
+                (x - tumble, roof, z1 + slope),
+                (x + tumble, roof, z1 + slope),
+                (x + tumble * 0.95, roof, z2 - slope),
+                (x - tumble * 0.95, roof, z2 - slope),
+            ],
+            _shade(paint, 1.1),
+            CAR,
+            _SMOOTH,
         )
         self.quad(
-            [(x - half, belt, z1), (x + half, belt, z1), (x + tumble, roof, z1 + slope), (x - tumble, roof, z1 + slope)],
-            _shade(paint, 0.95), CAR, _SMOOTH,
+            [
+                (x - half, belt, z1),
+                (x + half, belt, z1),
+                (x + tumble, roof, z1 + slope),
+                (x - tumble, roof, z1 + slope),
+            ],
+            _shade(paint, 0.95),
+            CAR,
+            _SMOOTH,
         )
         self.quad(
-            [(x - half + 0.14, belt + 0.04, z1), (x + half - 0.14, belt + 0.04, z1),
-             (x + tumble - 0.1, roof - 0.1, z1 + slope), (x - tumble + 0.1, roof - 0.1, z1 + slope)],
-            glass, CAR, _SMOOTH,
+            [
+                (x - half + 0.14, belt + 0.04, z1),
+                (x + half - 0.14, belt + 0.04, z1),
+                (x + tumble - 0.1, roof - 0.1, z1 + slope),
+                (x - tumble + 0.1, roof - 0.1, z1 + slope),
+            ],
+            glass,
+            CAR,
+            _SMOOTH,
         )
         self._rear(x, z, half, belt, paint, coming=coming)
 
@@ -585,10 +633,16 @@ class _Street:
         body = [(-2.1, 0.3), (2.1, 0.3), (2.15, 0.7), (1.95, 0.85), (1.05, 0.95), (0.45, 1.42), (-1.0, 1.45)]
         body += [(-1.75, 0.98), (-2.1, 0.9), (-2.15, 0.6)]
         self.quad([(x + way * u, v, z) for u, v in body], paint, CAR, _SMOOTH)
-        self.quad([(x + way * u, v, z) for u, v in [(-2.1, 0.3), (2.1, 0.3), (2.14, 0.5), (-2.14, 0.5)]],
-                  _shade(paint, 0.7), CAR, _SMOOTH)
-        for pane in ([(0.92, 0.95), (0.42, 1.34), (-0.2, 1.36), (-0.2, 0.95)],
-                     [(-0.3, 0.95), (-0.3, 1.36), (-0.95, 1.36), (-1.5, 0.97)]):
+        self.quad(
+            [(x + way * u, v, z) for u, v in [(-2.1, 0.3), (2.1, 0.3), (2.14, 0.5), (-2.14, 0.5)]],
+            _shade(paint, 0.7),
+            CAR,
+            _SMOOTH,
+        )
+        for pane in (
+            [(0.92, 0.95), (0.42, 1.34), (-0.2, 1.36), (-0.2, 0.95)],
+            [(-0.3, 0.95), (-0.3, 1.36), (-0.95, 1.36), (-1.5, 0.97)],
+        ):
             self.quad([(x + way * u, v, z) for u, v in pane], (66, 84, 100), CAR, _SMOOTH)
         for u in (-1.3, 1.3):
             self.canvas.ellipse(self._round(x + u, 0.33, 0.33, z), (34, 34, 38), CAR, _SMOOTH, z)
@@ -620,8 +674,11 @@ class _Street:
             self.canvas.line(spots, width * scale, color, PERSON, _SMOOTH, z)
 
         for side, dim in ((-1, 0.85), (1, 1.0)):
-            limb([(0.08 * side, 0.9), (side * (0.08 + stride * 0.6), 0.48), (side * (0.08 + stride), 0.06)], 0.19,
-                 _shade(trousers, dim))
+            limb(
+                [(0.08 * side, 0.9), (side * (0.08 + stride * 0.6), 0.48), (side * (0.08 + stride), 0.06)],
+                0.19,
+                _shade(trousers, dim),
+            )
             limb([(side * (0.06 + stride), 0.05), (side * (0.10 + stride), 0.05)], 0.11, (42, 38, 36))
         limb([(-0.22, 1.38), (-0.30 - swing * 0.2, 1.1), (-0.26 + swing, 0.86)], 0.13, _shade(coat, 0.78))
         torso = [(-0.25, 1.42), (-0.12, 1.5), (0.12, 1.5), (0.25, 1.42), (0.23, 0.84), (-0.23, 0.84)]
@@ -637,7 +694,9 @@ class _Street:
         """Held over the head by a thin stick; it belongs to the person."""
         color = _CLOTHES[self.rng.integers(len(_CLOTHES))]
         scale = self._focal / z
-        self.canvas.line([self.at(x, 1.0 * tall, z), self.at(x, 2.1 * tall, z)], 0.035 * scale, (50, 46, 44), PERSON, _SMOOTH, z)
+        self.canvas.line(
+            [self.at(x, 1.0 * tall, z), self.at(x, 2.1 * tall, z)], 0.035 * scale, (50, 46, 44), PERSON, _SMOOTH, z
+        )
         bow = [(x + 0.62 * math.cos(a), 1.9 * tall + 0.36 * math.sin(a)) for a in np.linspace(0, math.pi, 20)]
         self.canvas.polygon([self.at(*point, z) for point in bow], color, PERSON, _SMOOTH, z)
 
@@ -659,15 +718,21 @@ class _Building:
         street, x, near, far, high = self._street, self._x, self._near, self._far, self._high
         outer = x + self._side * 12
         wall = _shade(self._color, 1.06 if self._side == -street._sun else 0.8)
-        street.quad([(x, 0, near), (outer, 0, near), (outer, high, near), (x, high, near)],
-                    _shade(self._color, 0.9), BUILDING, _PLASTER)
+        street.quad(
+            [(x, 0, near), (outer, 0, near), (outer, high, near), (x, high, near)],
+            _shade(self._color, 0.9),
+            BUILDING,
+            _PLASTER,
+        )
         street.quad([(x, 0, near), (x, 0, far), (x, high, far), (x, high, near)], wall, BUILDING, _PLASTER)
         self._windows(wall)
         self._wall_strip(high - 0.45, high, _shade(wall, 0.72))
         self._wall_strip(3.2, 3.45, _shade(wall, 0.8))
         self._on_roof()
 
-    def _wall_strip(self, low: float, high: float, color: Rgb, near: float | None = None, far: float | None = None) -> None:
+    def _wall_strip(
+        self, low: float, high: float, color: Rgb, near: float | None = None, far: float | None = None
+    ) -> None:
         z1, z2 = self._near if near is None else near, self._far if far is None else far
         x = self._x
         self._street.quad([(x, low, z1), (x, low, z2), (x, high, z2), (x, high, z1)], color, BUILDING, _SMOOTH)
@@ -702,8 +767,15 @@ class _Building:
                 continue
             scale = street._focal / z
             iron, top = (70, 70, 74), high + 2.6
-            street.canvas.line([street.at(inside, high - 0.3, z), street.at(inside, top, z)], 0.07 * scale, iron,
-                               BUILDING, _SMOOTH, z)
+            street.canvas.line(
+                [street.at(inside, high - 0.3, z), street.at(inside, top, z)], 0.07 * scale, iron, BUILDING, _SMOOTH, z
+            )
             for y in (top - 0.2, top - 0.7):
-                street.canvas.line([street.at(inside - 0.7, y, z), street.at(inside + 0.7, y, z)], 0.05 * scale, iron,
-                                   BUILDING, _SMOOTH, z)
+                street.canvas.line(
+                    [street.at(inside - 0.7, y, z), street.at(inside + 0.7, y, z)],
+                    0.05 * scale,
+                    iron,
+                    BUILDING,
+                    _SMOOTH,
+                    z,
+                )

@@ -99,4 +99,4 @@ def recolor(image: NDArray[np.uint8], strength: float, rng: np.random.Generator)
     middle = image.reshape(-1, 3).mean(0, dtype=np.float32) @ _LUMA
     offset = (1 - contrast) * brightness * middle * tint
     changed = image.reshape(-1, 3).astype(np.float32) @ matrix.T + offset
-    return np.clip(changed + 0.5, 0, 255).astype(np.uint8).reshape(image.shape)
+    return np.asarray(np.clip(changed + 0.5, 0, 255), np.uint8).reshape(image.shape)

@@ -46,7 +46,8 @@ class Batches:
         targets = np.empty((size, *self.crop), np.int32)
         for row, index in enumerate(chosen.tolist()):
             rng = np.random.default_rng((self._settings.seed, step, row))
-            images[row], targets[row] = augment(*self._examples[index], self.crop, self._settings, rng)
+            image, target = self._examples[index]
+            images[row], targets[row] = augment(image, target, self.crop, self._settings, rng)
         return images, targets
 
     def stream(self, first: int, end: int) -> Iterator[Batch]:

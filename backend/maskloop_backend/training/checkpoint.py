@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from maskloop_converters.errors import DataError
 from maskloop_converters.formats.output import atomic_file
-from numpy.typing import NDArray
 
 from .metrics import Evaluation
 
@@ -60,7 +62,7 @@ def write(path: Path, arrays: list[NDArray[Any]], record: dict[str, Any]) -> Non
     Raises:
         OSError: no space, no permission; the old file stays.
     """
-    named = {f"a{index}": array for index, array in enumerate(arrays)}
+    named: dict[str, Any] = {f"a{index}": array for index, array in enumerate(arrays)}
     with atomic_file(path, overwrite=True) as aside, aside.open("wb") as file:
         np.savez(file, record=np.array(json.dumps(record)), **named)
 
@@ -76,10 +78,10 @@ def read(path: Path, shapes: list[tuple[int, ...]]) -> tuple[list[NDArray[Any]],
         CheckpointError: damaged, or arrays of other shapes.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             record = json.loads(str(stored["record"]))
             arrays = [stored[f"a{index}"] for index in range(len(stored.files) - 1)]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: the checkpoint cannot be read ({error}); --restart begins anew") from error
     found = [array.shape for array in arrays]
     if found != shapes:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
 from maskloop_converters.errors import DataError
 from maskloop_converters.formats import png
 from maskloop_converters.samples import Dataset, LabelSet, Sample
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from .metrics import VOID
 
@@ -75,7 +76,7 @@ class Examples(Sequence[Example]):
         free = memory_limit
         for index, sample in enumerate(self._samples):
             image, target = self._decode(sample, digest)
-            self.shapes.append(target.shape)
+            self.shapes.append((target.shape[0], target.shape[1]))
             self.pixels += np.bincount(target.ravel(), minlength=VOID + 1)[: len(labels.classes)]
             free -= image.nbytes + target.nbytes
             if free >= 0:
@@ -121,9 +122,9 @@ class Examples(Sequence[Example]):
             digest.update(sample.id.encode() + b"\0" + hashlib.sha256(data).digest() + target.tobytes())
         longest = max(picture.size)
         if self._size is not None and longest > self._size:
-            size = tuple(max(1, round(side * self._size / longest)) for side in picture.size)
-            picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
-            target = np.asarray(Image.fromarray(target).resize(size, Image.Resampling.NEAREST))
+            width, height = (max(1, round(side * self._size / longest)) for side in picture.size)
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
+            target = np.asarray(Image.fromarray(target).resize((width, height), Image.Resampling.NEAREST))
         return np.asarray(picture), target
 
 

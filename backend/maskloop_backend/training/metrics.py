@@ -52,7 +52,9 @@ class ConfusionMatrix:
         """Return intersection over union of each class: float64 (K,), nan where a class is in neither."""
         hits = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - hits
-        return np.divide(hits, union, out=np.full(self.classes, np.nan), where=union > 0)
+        iou = np.full(self.classes, np.nan)
+        np.divide(hits, union, out=iou, where=union > 0)
+        return iou
 
     def miou(self) -> float:
         """Return the mean IoU over the classes that are in the target or the prediction; 0 where there are none."""

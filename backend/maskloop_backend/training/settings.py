@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from maskloop_converters.errors import DataError
@@ -129,6 +130,20 @@ class TrainingSettings:
         """Return the settings as JSON values."""
         values = asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrainingSettings:
+        """Return the settings of what :meth:`to_json` gave; what is missing takes its default.
+
+        Raises:
+            SettingsError: an unknown setting, or a value that makes no sense.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            known = ", ".join(field.name for field in fields(cls))
+            raise SettingsError(f"unknown training settings {unknown}; there are: {known}")
+        plain: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}
+        return cls(**plain)
 
 
 def _positive(value: float | None) -> bool:

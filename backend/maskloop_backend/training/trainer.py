@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-import logging
 import math
 import shutil
 import signal
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 from keras import ops
+
 from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Dataset
 
@@ -32,8 +33,6 @@ from .dataset import Examples, split
 from .loss import cross_entropy, median_frequency
 from .metrics import ConfusionMatrix, Evaluation
 from .settings import TrainingSettings
-
-log = logging.getLogger(__name__)
 
 
 class TrainingError(DataError):
@@ -96,6 +95,20 @@ class TrainingResult:
     seconds: float
     stopped_early: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values, the names of the images left out."""
+        return {
+            "version": self.version,
+            "holdout_miou": self.best.miou,
+            "pixel_accuracy": self.best.pixel_accuracy,
+            "iou": self.best.iou,
+            "epoch": self.best.epoch,
+            "training_images": len(self.train),
+            "validation_images": len(self.validation),
+            "seconds": round(self.seconds, 1),
+            "stopped_early": self.stopped_early,
+        }
+
 
 def train(
     dataset: Dataset,
@@ -152,28 +165,8 @@ def train(
     with _interruptible() as interrupted:
         stopped_early = loop.run(interrupted)
     best = loop.restore_best()
-    bundle = Bundle.create(
-        loop.model,
-        settings.architecture(len(dataset.labels.classes)),
-        dataset.labels,
-        max_side=settings.size,
-        metrics={
-            "miou": best.miou,
-            "pixel_accuracy": best.pixel_accuracy,
-            "iou": best.iou,
-            "epoch": best.epoch,
-            "validation_images": len(measured),
-            "training_images": len(examples),
-            "seconds": round(loop.state.seconds, 1),
-        },
-        settings=settings.to_json(),
-        parent=parent,
-        data_fingerprint=fingerprint,
-    )
-    version = registry.add(bundle)
-    shutil.rmtree(directory, ignore_errors=True)
-    return TrainingResult(
-        version,
+    result = TrainingResult(
+        "",
         best,
         tuple(loop.state.history),
         tuple(examples.ids),
@@ -181,6 +174,20 @@ def train(
         loop.state.seconds,
         stopped_early,
     )
+    metrics = {key: value for key, value in result.to_json().items() if key != "version"}
+    bundle = Bundle.create(
+        loop.model,
+        settings.architecture(len(dataset.labels.classes)),
+        dataset.labels,
+        max_side=settings.size,
+        metrics=metrics,
+        settings=settings.to_json(),
+        parent=parent,
+        data_fingerprint=fingerprint,
+    )
+    result = dataclasses.replace(result, version=registry.add(bundle))
+    shutil.rmtree(directory, ignore_errors=True)
+    return result
 
 
 def evaluate(
@@ -355,7 +362,7 @@ def _interruptible() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: Any) -> None:
         asked.set()

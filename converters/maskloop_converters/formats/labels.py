@@ -62,6 +62,17 @@ def color_table(labels: LabelSet) -> dict[int, Color]:
     return table
 
 
+def label_names(labels: LabelSet) -> dict[int, str]:
+    """Return the name by id of all that a region may be: ignored and background ids that are no labels get one."""
+    names = {label.id: label.name for label in labels.labels}
+    for label_id, name in ((labels.ignore_id, "ignored"), (labels.background_id, "background")):
+        if label_id is not None and label_id not in names:
+            while name in names.values():
+                name += " area"
+            names[label_id] = name
+    return names
+
+
 def palette(table: Mapping[int, Color]) -> NDArray[np.uint8]:
     """Return the (256, 3) palette of a colour table whose ids are below 256; other entries are VOC's colours."""
     out = np.array([voc_color(k) for k in range(256)], np.uint8)

@@ -51,6 +51,10 @@ VARIANTS = {
         "coco": Variant("coco", {}),
         "coco-uncompressed": Variant("coco", {"compressed": False}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
+        "tfrecord": Variant("tfrecord", {}),
+        "tfrecord-panoptic": Variant("tfrecord", {"schema": "panoptic", "compression": "GZIP"}),
+        "tfrecord-detection": Variant("tfrecord", {"schema": "detection", "shards": 3}),
+        "tfrecord-tfds": Variant("tfrecord", {"schema": "tfds"}),
         "labelstudio": Variant("labelstudio", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()

@@ -10,7 +10,7 @@ from PIL import ImageColor
 
 from ...errors import FormatError, LabelError
 from ...samples import Color, Label, LabelSet
-from ..labels import color_table
+from ..labels import color_table, label_names
 
 _MASK_TAGS = frozenset(
     {"BrushLabels", "BitmaskLabels", "PolygonLabels", "RectangleLabels", "Labels", "EllipseLabels", "VectorLabels"}
@@ -65,17 +65,6 @@ def parse(xml: str, where: str) -> StudioConfig:
     except LabelError as error:
         raise FormatError(f"{where}: {error}") from error
     return StudioConfig(labels, controls, images)
-
-
-def label_names(labels: LabelSet) -> dict[int, str]:
-    """Return the name by id of all that a region may be: ignored and background ids that are no labels get one."""
-    names = {label.id: label.name for label in labels.labels}
-    for label_id, name in ((labels.ignore_id, "ignored"), (labels.background_id, "background")):
-        if label_id is not None and label_id not in names:
-            while name in names.values():
-                name += " area"
-            names[label_id] = name
-    return names
 
 
 def render(labels: LabelSet, controls: Iterable[tuple[str, str, str]], images: Mapping[str, str]) -> str:

@@ -19,11 +19,11 @@ from ...masks import RunList
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 from ..images import probe
-from ..labels import labels_from_json, read_labels
+from ..labels import label_names, labels_from_json, read_labels
 from ..output import relative_path
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
-from .config import label_names, parse
+from .config import parse
 from .shapes import majority, polygon_percent, rectangle_percent
 from .tasks import (
     DEFAULT_CONTROL,

@@ -21,10 +21,10 @@ from ...errors import LabelError, TargetError
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..images import ImageMode, place
-from ..labels import labels_to_json
+from ..labels import label_names, labels_to_json
 from ..output import FreeNames, atomic_directory, atomic_file, relative_path
 from ..records import dumps
-from .config import label_names, render
+from .config import render
 from .reader import CONFIG, LABELS, TASKS, beside
 from .tasks import DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY, NAMESPACE, OURS, image_name
 

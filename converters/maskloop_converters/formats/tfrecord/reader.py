@@ -1,0 +1,464 @@
+"""Reading TFRecord files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...codecs import coco_rle, png
+from ...codecs.tfexample import Feature, decode_example, read_records
+from ...errors import CodecError, DataError, FormatError
+from ...masks import RunList
+from ...report import ErrorPolicy, OnError
+from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
+from ..images import probe
+from ..labels import find_label_file, label_names, labels_from_json, read_labels
+from ..parts import SKIPPED, Part, assemble, split_names
+from ..records import attributes, region_from_json, whole_number
+from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files, read_label_map
+from .schemas import (
+    DIVISOR,
+    IGNORED,
+    MAP,
+    MAP_FORMAT,
+    MASKS,
+    OBJECT_LABELS,
+    OBJECT_MASKS,
+    ORIGINAL,
+    RECORD,
+    SCHEMAS,
+    TFDS_LABELS,
+    TFDS_MAP,
+    TFDS_MASKS,
+    Numbers,
+    Schema,
+)
+
+_FEATURES = Mapping[str, Feature]
+# By EXIF orientation: what turns an array in the frame of the file upright.
+_TURNS: dict[int, Any] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: a.T[:, ::-1],
+    7: lambda a: a[::-1, ::-1].T,
+    8: lambda a: a.T[::-1],
+}
+
+
+def detect(path: Path) -> str | None:
+    """Return None if ``path`` holds TFRecords of one of the schemas, else the reason why not."""
+    try:
+        found = find_files(Path(path))
+        if not (Path(path) / LABELS).is_file():
+            _schema_of(found)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def splits(path: Path) -> tuple[str, ...]:
+    """Return the names of the parts that a dataset has ('train', 'val'); empty where it has no parts."""
+    return split_names(_parts(Path(path), None))
+
+
+def read(
+    path: Path, *, labels: LabelSet | Path | None = None, split: str | None = None, on_error: OnError = "fail"
+) -> Dataset:
+    """Return a dataset of TFRecord files; the schema is seen from the features of the first record.
+
+    Args:
+        path: a folder of shards, whose names end in .tfrecord, .tfrecord-00000-of-0000N or .record-..., or one file.
+        labels: the classes, or a label list file (.pbtxt too); by default the list beside the files.
+        split: read this part only.
+        on_error: 'skip' leaves out records that are damaged or wrong and counts them in :attr:`Dataset.skipped`; what
+            follows a damaged length in its file cannot be found any more and counts as one.
+
+    Raises:
+        FormatError: no TFRecords, a shard that is missing, none of the schemas, no list of labels. While iterating: what
+            is wrong with a record; the message names file, record and offset.
+    """
+    path = Path(path)
+    return assemble(path, _parts(path, labels), split, on_error, "tfrecord")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The records of one split."""
+
+    split: str | None
+    labels: LabelSet
+    count: int
+    attributes: dict[str, Any]
+    paths: tuple[Path, ...]
+    lengths: tuple[int, ...] | None
+    decoder: _Decoder
+
+    def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
+        number = 0
+        for shard, path in enumerate(self.paths):
+            with policy.record(SKIPPED):
+                seen = 0
+                for index, (record, where) in _records(path, policy):
+                    with policy.record(SKIPPED):
+                        yield self.decoder.sample(_decoded(record, where), where, f"{path.name}-{number}")
+                    number += 1
+                    seen = index + 1
+                # A file that ends between two records looks whole.
+                if self.lengths is not None and policy.on_error == "fail" and seen != self.lengths[shard]:
+                    raise FormatError(f"{path}: holds {seen} records, {LABELS} beside says {self.lengths[shard]}")
+
+
+def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
+    found = find_files(path)
+    root = path if path.is_dir() else path.parent
+    own: dict[str, Any] = {}
+    if (root / LABELS).is_file():
+        try:
+            document = json.loads((root / LABELS).read_text("utf-8"))
+            own = document.get("tfrecord", {})
+            own_labels = labels_from_json(document)
+            schema: Schema = own.get("schema") or _schema_of(found)
+            if schema not in SCHEMAS or not all(isinstance(n, int) for n in own.get("lengths", [])):
+                raise FormatError("its member 'tfrecord' is damaged")
+            numbers = _own_numbers(own, own_labels)
+        except (OSError, ValueError, TypeError, RecursionError, AttributeError) as error:
+            raise FormatError(f"{root / LABELS}: not a label list: {error}") from error
+        labels = own_labels if labels is None else labels
+    else:
+        schema, numbers = _schema_of(found), None
+    if isinstance(labels, Path):
+        labels = read_label_map(labels) if labels.suffix == ".pbtxt" else read_labels(labels)
+    if labels is None:
+        labels = _labels_beside(root, schema)
+    if schema in ("segmentation", "panoptic") and numbers is None and labels.ignore_id is None:
+        labels = replace(labels, ignore_id=IGNORED)
+    if numbers is None:
+        numbers = _foreign_numbers(labels)
+    decoder = _Decoder(schema, labels, numbers)
+    ours = own if len(found) == 1 else {}
+    parts: list[Part] = []
+    for files in found:
+        name = ours["split"] if "split" in ours else _split_name(files.split, schema)
+        count = sum(ours["lengths"]) if "lengths" in ours else sum(_count(file) for file in files.paths)
+        extra = attributes(ours.get("attributes"), str(root / LABELS))
+        listed = ours.get("lengths")
+        lengths = tuple(listed) if isinstance(listed, list) and len(listed) == len(files.paths) else None
+        parts.append(_Part(name, labels, count, extra, files.paths, lengths, decoder))
+    return parts
+
+
+def _split_name(name: str, schema: Schema) -> str:
+    return name.rpartition("-")[2] if schema == "tfds" else name
+
+
+def _own_numbers(own: Mapping[str, Any], labels: LabelSet) -> Numbers | None:
+    if not own:
+        return None
+    ignored = own.get("ignored")
+    positions = {label_id: k for k, label_id in enumerate(label_names(labels))}
+    return Numbers(int(own.get("shift", 0)), ignored, bool(own.get("wide")), positions)
+
+
+def _foreign_numbers(labels: LabelSet) -> Numbers:
+    """Return the numbering in files of others: 255 is what nobody judged, whatever number the list gives that."""
+    is_free = all(label.id != IGNORED for label in labels.labels)
+    ignored = labels.ignore_id if is_free and labels.ignore_id is not None and labels.ignore_id < IGNORED else None
+    return Numbers(ignored=ignored, positions={label.id: k for k, label in enumerate(labels.labels)})
+
+
+def _labels_beside(root: Path, schema: Schema) -> LabelSet:
+    maps = [root / LABEL_MAP, *sorted(root.glob("*.pbtxt"))]
+    for file in maps:
+        if file.is_file():
+            return read_label_map(file)
+    file_found = find_label_file(root)
+    if file_found is not None:
+        return read_labels(file_found)
+    names = root / CLASS_NAMES
+    if schema == "tfds" and names.is_file():
+        lines = names.read_text("utf-8").splitlines()
+        return LabelSet(tuple(Label(k, name) for k, name in enumerate(lines)))
+    raise FormatError(f"{root} has no list of labels; add labels.txt or {LABEL_MAP}, or give --labels")
+
+
+def _schema_of(found: list[Files]) -> Schema:
+    """Return the schema that the features of the first record make; FormatError lists what is there."""
+    first = found[0].paths[0]
+    for _, (record, where) in _records(first, ErrorPolicy()):
+        names = _decoded(record, where)
+        if MAP in names:
+            return "panoptic" if names.get(MAP_FORMAT) == [b"raw"] else "segmentation"
+        if OBJECT_MASKS in names:
+            return "detection"
+        if "image" in names and (TFDS_MAP in names or TFDS_MASKS in names):
+            return "tfds"
+        raise FormatError(
+            f"{where}: its features are those of no schema with masks: {', '.join(sorted(names))[:300]}; expected {MAP} "
+            f"(DeepLab), {OBJECT_MASKS} (Object Detection API), or image with {TFDS_MAP} or {TFDS_MASKS} (TFDS)"
+        )
+    raise FormatError(f"{first} holds no record, and no {LABELS} beside says what it would be")
+
+
+def _records(path: Path, policy: ErrorPolicy) -> Iterator[tuple[int, tuple[bytes, str]]]:
+    """Yield number, record and what errors call it."""
+    number = 0
+
+    def damaged(error: CodecError) -> None:
+        nonlocal number
+        number += 1
+        if policy.on_error == "fail":
+            raise FormatError(f"{path}: {error}") from error
+        policy.skipped.add(SKIPPED, f"{path}: {error}")
+
+    try:
+        with path.open("rb") as file:
+            for record in read_records(file, on_damaged=damaged):
+                yield number, (record, f"{path}, record {number}")
+                number += 1
+    except CodecError as error:
+        raise FormatError(f"{path}: {error}") from error
+    except OSError as error:
+        raise FormatError(f"{path}: cannot read the file: {error}") from error
+
+
+def _count(path: Path) -> int:
+    """Return how many records a file has: of a plain one only the lengths are read."""
+    count, at, size = 0, 0, path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(2) in (b"\x1f\x8b", b"\x78\x9c", b"\x78\xda", b"\x78\x01"):
+            return sum(1 for _ in _records(path, ErrorPolicy("skip")))
+        while at + 16 <= size:
+            file.seek(at)
+            at += int.from_bytes(file.read(8), "little") + 16
+            count += at <= size
+    return count
+
+
+def _decoded(record: bytes, where: str) -> dict[str, Feature]:
+    try:
+        return decode_example(record)
+    except CodecError as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """Turns records into samples."""
+
+    schema: Schema
+    labels: LabelSet
+    numbers: Numbers
+
+    def sample(self, features: _FEATURES, where: str, fallback_id: str) -> Sample:
+        """Return the sample of a record; FormatError says what is wrong with it."""
+        try:
+            if RECORD in features:
+                return self._own(features, where)
+            return self._foreign(features, where, fallback_id)
+        except FormatError as error:
+            if str(error).startswith(where):
+                raise
+            raise FormatError(f"{where}: {error}") from error
+        except (CodecError, DataError) as error:
+            raise FormatError(f"{where}: {error}") from error
+
+    def _own(self, features: _FEATURES, where: str) -> Sample:
+        try:
+            record = json.loads(_bytes(features, RECORD))
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{where}: {RECORD} is no JSON: {error}") from error
+        if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+            raise FormatError(f"{where}: {RECORD} has no id")
+        where = f"{where}, sample {record['id']}"
+        size, image, listed = record.get("size"), record.get("image"), record.get("regions")
+        if not isinstance(size, list) or len(size) != 2 or not isinstance(image, dict) or not isinstance(listed, list):
+            raise FormatError(f"{where}: {RECORD} has no size, image or list of regions")
+        height, width = (whole_number(value, f"{where}: size") for value in size)
+        if not height or not width:
+            raise FormatError(f"{where}: {RECORD} says {width} x {height} pixels")
+        regions = tuple(region_from_json(r, f"{where}, region {k}") for k, r in enumerate(listed))
+        if MASKS in features:
+            masks = coco_rle.decode(_list(features, MASKS), height, width).reordered("C")
+        elif self.schema in ("segmentation", "panoptic"):
+            masks = self._of_map(self._label_map(features, (height, width)), [r.label for r in regions])
+        else:
+            masks = _masks(_list(features, TFDS_MASKS if self.schema == "tfds" else OBJECT_MASKS), (height, width))
+        if len(masks) != len(regions):
+            raise FormatError(f"{where}: {len(masks)} masks for {len(regions)} regions")
+        data = _bytes(features, ORIGINAL) if ORIGINAL in features else _image_bytes(features)
+        name, uri = image.get("name"), image.get("uri")
+        if not isinstance(name, str) or not (uri is None or isinstance(uri, str)):
+            raise FormatError(f"{where}: {RECORD} has no image name")
+        orientation = whole_number(image.get("exif_orientation", 1), f"{where}: exif_orientation")
+        if data:
+            info = probe(data, where)
+            if (info.height, info.width) != (height, width):
+                raise FormatError(
+                    f"{where}: the image is {info.width} x {info.height}, its masks are {width} x {height}"
+                )
+            orientation = info.orientation
+        extra = attributes(record.get("attributes"), where)
+        return Sample(record["id"], ImageRef(name, data or None, uri, orientation), masks, regions, extra)
+
+    def _label_map(self, features: _FEATURES, size: tuple[int, int]) -> NDArray[Any]:
+        """Return the map of label ids, (H, W)."""
+        if self.schema == "panoptic":
+            return self._panoptic(features, size) // DIVISOR
+        key = TFDS_MAP if self.schema == "tfds" else MAP
+        return self.numbers.ids(_indices(_bytes(features, key), size))
+
+    def _panoptic(self, features: _FEATURES, size: tuple[int, int]) -> NDArray[np.int32]:
+        data = _bytes(features, MAP)
+        if len(data) != 4 * size[0] * size[1]:
+            raise FormatError(f"{MAP} has {len(data)} bytes, expected 4 x {size[0]} x {size[1]}")
+        return np.frombuffer(data, "<i4").reshape(size).astype(np.int32)
+
+    def _of_map(self, label_map: NDArray[Any], wanted: list[int]) -> RunList:
+        """Return the mask of each of the labels, empty where it is not there."""
+        ids, masks = RunList.from_label_map(label_map)
+        rows = {label: k for k, label in enumerate(ids.tolist())}
+        height, width = label_map.shape
+        nothing = RunList.from_rows([np.array([height * width])], height=height, width=width)
+        return RunList.concatenate([masks, nothing]).select([rows.get(label, len(rows)) for label in wanted])
+
+    def _foreign(self, features: _FEATURES, where: str, fallback_id: str) -> Sample:
+        data = _image_bytes(features)
+        stored, turn = _stored_size(features, data, where)
+        if self.schema == "detection" or (self.schema == "tfds" and TFDS_MAP not in features):
+            regions, masks = self._foreign_objects(features, stored)
+        elif self.schema == "panoptic":
+            regions, masks = self._foreign_segments(self._panoptic(features, stored))
+        else:
+            regions, masks = self._foreign_map(self._label_map(features, stored))
+        if turn != 1:
+            turned = [_TURNS[turn](masks.mask(k)) for k in range(len(masks))]
+            height, width = stored if turn < 5 else stored[::-1]
+            masks = RunList.from_masks(turned, height=height, width=width)
+        name = _text(features, "image/filename") or _text(features, "file_name")
+        sample_id = _text(features, "image/source_id") or _text(features, "id") or name or fallback_id
+        suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
+        ref = ImageRef(name or sample_id + suffix, data or None, None, turn)
+        return Sample(sample_id, ref, masks, tuple(regions))
+
+    def _foreign_map(self, label_map: NDArray[Any]) -> tuple[list[Region], RunList]:
+        ids, masks = RunList.from_label_map(label_map)
+        rows = [k for k, label in enumerate(ids.tolist()) if label != self.labels.fill_id]
+        found = [int(ids[k]) for k in rows]
+        self._check(found)
+        return [Region(label) for label in found], masks.select(rows)
+
+    def _foreign_segments(self, values: NDArray[np.int32]) -> tuple[list[Region], RunList]:
+        found, masks = RunList.from_label_map(values)
+        regions, rows = [], []
+        for k, value in enumerate(found.tolist()):
+            label, number = divmod(value, DIVISOR)
+            label = self.labels.ignore_id if label == IGNORED and self.labels.ignore_id is not None else label
+            if label != self.labels.fill_id:
+                regions.append(Region(label, instance=number or None))
+                rows.append(k)
+        self._check([region.label for region in regions])
+        return regions, masks.select(rows)
+
+    def _foreign_objects(self, features: _FEATURES, size: tuple[int, int]) -> tuple[list[Region], RunList]:
+        mask_key, label_key = (TFDS_MASKS, TFDS_LABELS) if self.schema == "tfds" else (OBJECT_MASKS, OBJECT_LABELS)
+        stored = features.get(mask_key, [])
+        if isinstance(stored, list):
+            masks = _masks(stored, size)
+        elif stored.size % (size[0] * size[1]) == 0:
+            arrays = stored.reshape(-1, *size) > 0.5
+            masks = RunList.from_masks(list(arrays), height=size[0], width=size[1])
+        else:
+            raise FormatError(f"{mask_key} has {stored.size} values, expected a multiple of {size[0]} x {size[1]}")
+        numbers = _integers(features, label_key)
+        if self.schema == "tfds":
+            ids = {position: label_id for label_id, position in self.numbers.positions.items()}
+            numbers = [ids.get(number, number) for number in numbers]
+        else:
+            numbers = [number - self.numbers.shift for number in numbers]
+        self._check(numbers)
+        if len(numbers) != len(masks):
+            raise FormatError(f"{len(masks)} masks in {mask_key}, {len(numbers)} labels in {label_key}")
+        crowds = _integers(features, "image/object/is_crowd") or [0] * len(numbers)
+        if len(crowds) != len(numbers):
+            raise FormatError(f"{len(crowds)} values in image/object/is_crowd for {len(numbers)} objects")
+        regions = [Region(label, crowd=bool(crowd)) for label, crowd in zip(numbers, crowds, strict=True)]
+        return regions, masks
+
+    def _check(self, ids: list[int]) -> None:
+        known = {label.id for label in self.labels.labels} | {self.labels.ignore_id, self.labels.background_id}
+        unknown = sorted({label for label in ids if label not in known})
+        if unknown:
+            there = ", ".join(f"{label.id} {label.name}" for label in self.labels.labels)
+            raise FormatError(f"the ids {unknown} are no labels; there are: {there}")
+
+
+def _stored_size(features: _FEATURES, data: bytes, where: str) -> tuple[tuple[int, int], int]:
+    """Return (height, width) in the frame of the file, which is the one that TensorFlow sees, and the orientation."""
+    if data:
+        info = probe(data, where)
+        size = (info.height, info.width)
+        return (size if info.orientation < 5 else size[::-1]), info.orientation
+    said = [_integers(features, key) for key in ("image/height", "image/width")]
+    if not all(len(values) == 1 and values[0] > 0 for values in said):
+        raise FormatError("it has no image, and no image/height and image/width either")
+    return (said[0][0], said[1][0]), 1
+
+
+def _masks(files: list[bytes], size: tuple[int, int]) -> RunList:
+    """Return the masks of PNG files: where they are not 0."""
+    arrays = (_indices(file, size) != 0 for file in files)
+    return RunList.from_masks(arrays, height=size[0], width=size[1])
+
+
+def _indices(data: bytes, size: tuple[int, int]) -> NDArray[Any]:
+    """Return the numbers of a label map or mask PNG of the expected (height, width)."""
+    image = png.read(data, max_pixels=size[0] * size[1])
+    if image.pixels.shape[:2] != size:
+        raise FormatError(
+            f"a mask is {image.pixels.shape[1]} x {image.pixels.shape[0]}, its image {size[1]} x {size[0]}"
+        )
+    return image.indices()
+
+
+def _image_bytes(features: _FEATURES) -> bytes:
+    key = "image/encoded" if "image/encoded" in features else "image"
+    return _bytes(features, key) if key in features else b""
+
+
+def _list(features: _FEATURES, key: str) -> list[bytes]:
+    value = features.get(key, [])
+    if not isinstance(value, list):
+        raise FormatError(f"{key} is a list of numbers, expected bytes")
+    return value
+
+
+def _bytes(features: _FEATURES, key: str) -> bytes:
+    values = _list(features, key)
+    if len(values) != 1:
+        raise FormatError(f"{key} has {len(values)} values, expected one")
+    return values[0]
+
+
+def _text(features: _FEATURES, key: str) -> str:
+    try:
+        return _bytes(features, key).decode() if key in features else ""
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{key} is not UTF-8") from error
+
+
+def _integers(features: _FEATURES, key: str) -> list[int]:
+    value = features.get(key, [])
+    if isinstance(value, list):
+        if value:
+            raise FormatError(f"{key} is a list of bytes, expected integers")
+        return []
+    return [int(number) for number in value.tolist()]
