@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     arrays = [street(seed, arguments.height, arguments.width) for seed in range(arguments.tasks)]
     encoded = []
     for array in arrays:

@@ -121,7 +121,8 @@ class Bundle:
 
     def _write(self, directory: Path) -> Bundle:
         weights = directory / WEIGHTS_FILE
-        self.model.save_weights(weights)
+        # the same layers without the optimiser, whose moments would treble the file and change its hash (as names would)
+        keras.Model(self.model.inputs, self.model.outputs, name=self.model.name).save_weights(weights)
         sha256 = file_sha256(weights)
         backbone, created = self.record.architecture.backbone, self.record.created
         record = dataclasses.replace(self.record, sha256=sha256, version=version_name(backbone, created, sha256))

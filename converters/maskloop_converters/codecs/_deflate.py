@@ -79,6 +79,13 @@ def code_for(lengths: Sequence[int], distance: int) -> Code:
     )
 
 
+@cache
+def _table_codes() -> list[int]:
+    """Return the codes of the code length alphabet."""
+    codes: list[int] = _canonical(_TABLE_CODE_LENGTHS).tolist()
+    return codes
+
+
 def _canonical(lengths: Sequence[int]) -> NDArray[np.int64]:
     """Return the canonical codes of code lengths, bits reversed as deflate writes them (RFC 1951, 3.2.2)."""
     codes = [0] * len(lengths)
@@ -92,17 +99,15 @@ def _canonical(lengths: Sequence[int]) -> NDArray[np.int64]:
 
 def _header(lengths: Sequence[int], distance: int) -> tuple[int, int]:
     """Return the zlib header and the head of a final block with these tables: (number, bits)."""
-    all_lengths = [*lengths, *[0] * (distance - 1), 1]
+    codes = _table_codes()
     fields = [_ZLIB_HEADER, (1, 1), (2, 2), (_SYMBOLS - 257, 5), (distance - 1, 5), (19 - 4, 4)]
     fields += [(_TABLE_CODE_LENGTHS[symbol], 3) for symbol in _TABLE_ORDER]
-    codes = _canonical(_TABLE_CODE_LENGTHS)
-    for symbol, extra, extra_bits in _run_lengths(all_lengths):
-        fields += [(int(codes[symbol]), _TABLE_CODE_LENGTHS[symbol]), (extra, extra_bits)]
-    number = position = 0
-    for value, bits in fields:
-        number |= value << position
-        position += bits
-    return number, position
+    for symbol, extra, extra_bits in _run_lengths([*lengths, *[0] * (distance - 1), 1]):
+        fields.append((codes[symbol], _TABLE_CODE_LENGTHS[symbol]))
+        if extra_bits:
+            fields.append((extra, extra_bits))
+    bits = "".join([f"{value:0{size}b}" for value, size in reversed(fields)])  # the first field is the lowest
+    return int(bits, 2), len(bits)
 
 
 def _run_lengths(lengths: Sequence[int]) -> list[tuple[int, int, int]]:

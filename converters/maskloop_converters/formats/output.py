@@ -17,8 +17,9 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty directory to write into, which becomes ``path`` when the block ends well.
 
     When the block raises (Ctrl-C too), the directory is removed and ``path`` is as it was. After kill -9 or a power cut
-    ``path`` is old or new, never mixed; a directory ``.NAME.<random>.partial`` may stay beside it. Its content
-    is synced before the rename.
+    ``path`` is old or new, never mixed; a directory ``.NAME.<random>.partial`` may stay beside it. Its content is synced
+    before the rename. A directory with content is replaced by two renames: killed between them, the old one stands
+    whole as ``.NAME.<random>.replaced`` and the new one as ``.partial``.
 
     Args:
         path: where the output shall be; its parents are made.

@@ -65,6 +65,14 @@ def test_the_version_names_architecture_backbone_date_and_weights(bundle: Bundle
     assert bundle.save(tmp_path / "again").version == record.version
 
 
+def test_the_optimiser_is_not_saved(bundle: Bundle, tmp_path: Path) -> None:
+    version = bundle.save(tmp_path / "before").version
+    bundle.model.compile("adam", "mse")
+    bundle.model.optimizer.build(bundle.model.trainable_variables)
+    assert bundle.save(tmp_path / "after").version == version
+    assert Bundle.load(tmp_path / "after").version == version
+
+
 def test_reading_a_record_reads_no_weights(bundle: Bundle, tmp_path: Path) -> None:
     saved = bundle.save(tmp_path / "v")
     (tmp_path / "v" / "model.weights.h5").unlink()

@@ -1,0 +1,145 @@
+"""Training examples from a dataset of any format: upright RGB images and their targets, decoded once where they fit."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from maskloop_converters.errors import DataError
+from maskloop_converters.formats import png
+from maskloop_converters.samples import Dataset, LabelSet, Sample
+
+from .metrics import VOID
+
+# Decoded images take 4 bytes a pixel; more than this and they are decoded anew at every use.
+MEMORY_LIMIT = 2 * 1024**3
+
+Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class TrainingDataError(DataError):
+    """A dataset that cannot be trained on; the message names the sample and what is wrong."""
+
+
+def read_source(path: Path) -> tuple[Dataset, Dataset | None]:
+    """Return the training part of a dataset on disk, and its validation part where it has one.
+
+    Raises:
+        FormatError: no dataset that we can read.
+    """
+    parts = png.splits(path)
+    if "train" in parts:
+        return png.read(path, split="train"), png.read(path, split="val") if "val" in parts else None
+    return png.read(path), None
+
+
+class Examples(Sequence[Example]):
+    """The samples of a dataset as (image, target): uint8 (H, W, 3) RGB and uint8 (H, W).
+
+    A target holds the channel of each pixel, the index into ``labels.classes``, or VOID where nobody judged it.
+
+    Args:
+        samples: with images within reach.
+        labels: of their dataset.
+        size: images with a longer side are shrunk to it.
+        memory_limit: bytes of decoded pixels kept; what lies beyond is decoded at every use.
+
+    Raises:
+        TrainingDataError: no sample, no class, more classes than a target can hold, or an image that is out of reach,
+            unreadable or of another size than its masks.
+    """
+
+    def __init__(
+        self, samples: Iterable[Sample], labels: LabelSet, *, size: int | None = None, memory_limit: int = MEMORY_LIMIT
+    ) -> None:
+        if not 1 <= len(labels.classes) <= VOID:
+            raise TrainingDataError(f"training needs 1 to {VOID} classes, the label set has {len(labels.classes)}")
+        self.labels = labels
+        self._size = size
+        self._channels = {label.id: channel for channel, label in enumerate(labels.classes)}
+        background = None if labels.background_id == labels.ignore_id else labels.background_id
+        self._fill = VOID if background is None else self._channels.get(background, VOID)
+        self._samples = sorted(samples, key=lambda sample: sample.id)
+        if not self._samples:
+            raise TrainingDataError("the dataset holds no sample; training needs images with masks")
+        digest = hashlib.sha256(repr(labels).encode())
+        self._kept: dict[int, Example] = {}
+        self.shapes: list[tuple[int, int]] = []
+        self.pixels = np.zeros(len(labels.classes), np.int64)
+        free = memory_limit
+        for index, sample in enumerate(self._samples):
+            image, target = self._decode(sample, digest)
+            self.shapes.append((target.shape[0], target.shape[1]))
+            self.pixels += np.bincount(target.ravel(), minlength=VOID + 1)[: len(labels.classes)]
+            free -= image.nbytes + target.nbytes
+            if free >= 0:
+                self._kept[index] = image, target
+        if not self.pixels.any():
+            raise TrainingDataError("no pixel of the dataset has a class: all of them are ignored")
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self._samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one example; the arrays are shared and must not be changed."""
+        kept = self._kept.get(index)
+        return self._decode(self._samples[index]) if kept is None else kept
+
+    @property
+    def ids(self) -> list[str]:
+        """The samples' ids, ascending."""
+        return [sample.id for sample in self._samples]
+
+    def _decode(self, sample: Sample, digest: Any = None) -> Example:
+        where = f"sample {sample.id!r} ({sample.image.name})"
+        data = sample.image.read_bytes()
+        if data is None:
+            raise TrainingDataError(
+                f"{where}: its image is out of reach ({sample.image.uri}); training needs the pixels"
+            )
+        try:
+            with Image.open(io.BytesIO(data)) as file:
+                picture = ImageOps.exif_transpose(file).convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise TrainingDataError(f"{where}: the image cannot be decoded: {error}") from error
+        if picture.size != (sample.width, sample.height):
+            raise TrainingDataError(
+                f"{where}: the image is {picture.width} x {picture.height} pixels, its masks are "
+                f"{sample.width} x {sample.height}"
+            )
+        values = [self._channels.get(region.label, VOID) for region in sample.regions]
+        target = sample.masks.to_label_map(values, fill=self._fill, dtype=np.uint8)
+        if digest is not None:
+            digest.update(sample.id.encode() + b"\0" + hashlib.sha256(data).digest() + target.tobytes())
+        longest = max(picture.size)
+        if self._size is not None and longest > self._size:
+            width, height = (max(1, round(side * self._size / longest)) for side in picture.size)
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
+            target = np.asarray(Image.fromarray(target).resize((width, height), Image.Resampling.NEAREST))
+        return np.asarray(picture), target
+
+
+def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Return the samples to train on and those held out, drawn by seed; at least one each.
+
+    Raises:
+        TrainingDataError: there are less than two.
+    """
+    if len(samples) < 2:
+        raise TrainingDataError(
+            f"the dataset holds {len(samples)} sample(s); at least 2 are needed, one of them to measure on"
+        )
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    held_out = min(max(1, round(share * len(ordered))), len(ordered) - 1)
+    drawn = set(np.random.default_rng(seed).permutation(len(ordered))[:held_out].tolist())
+    train = [sample for index, sample in enumerate(ordered) if index not in drawn]
+    return train, [sample for index, sample in enumerate(ordered) if index in drawn]

@@ -1,0 +1,48 @@
+"""Cross-entropy as a mean over the pixels that somebody judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from .metrics import VOID
+
+
+def cross_entropy(weights: Sequence[float]) -> Callable[[Any, Any], Any]:
+    """Return the loss function of K classes: the weighted mean of ``-log softmax`` over all judged pixels of a batch.
+
+    A mean, not a sum: the gradient keeps its size whatever the image size and however much of it is void. A batch that
+    is all void has loss and gradient 0.
+
+    Args:
+        weights: K weights, one a class; all 1 is the plain mean.
+    """
+    table = np.asarray(weights, np.float32)
+
+    def loss(target: Any, logits: Any) -> Any:
+        """Return a scalar from integers (B, H, W), channel or VOID, and logits float32 (B, H, W, K)."""
+        target = ops.cast(target, "int32")
+        judged = ops.not_equal(target, VOID)
+        channel = ops.where(judged, target, 0)
+        weight = ops.where(judged, ops.take(ops.convert_to_tensor(table), channel), 0.0)
+        each = ops.sparse_categorical_crossentropy(channel, logits, from_logits=True)
+        # weight 0 does not stop an infinite logit: 0 * inf is nan, and it should be seen
+        return ops.sum(each * weight) / ops.maximum(ops.sum(weight), 1e-6)
+
+    return loss
+
+
+def median_frequency(pixels: NDArray[np.int64], *, limit: float = 10.0) -> list[float]:
+    """Return class weights, median frequency over own frequency (Eigen, Fergus: ICCV 2015, section 6.3.2).
+
+    Args:
+        pixels: int64 (K,), judged pixels of each class in the training data.
+        limit: greatest weight; a class that covers a thousandth would else rule the gradient.
+    """
+    present = pixels > 0
+    middle = float(np.median(pixels[present]))
+    return [min(limit, middle / count) if count else 1.0 for count in pixels.tolist()]
