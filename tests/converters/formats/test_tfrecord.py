@@ -307,6 +307,7 @@ def test_a_wrong_record_is_named_or_counted(tmp_path: Path, change: dict[str, An
     [
         ([{"a": 1}], "its features are those of no schema with masks: a; expected"),
         ([], "holds no record"),
+        ([{**GOOD, "image/segmentation/class/format": np.array([1, 2])}], "list of numbers, expected bytes"),
         ([GOOD], "no list of labels"),
     ],
 )

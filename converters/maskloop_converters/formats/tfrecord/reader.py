@@ -196,7 +196,7 @@ def _schema_of(found: list[Files]) -> Schema:
     for _, (record, where) in _records(first, ErrorPolicy()):
         names = _decoded(record, where)
         if MAP in names:
-            return "panoptic" if names.get(MAP_FORMAT) == [b"raw"] else "segmentation"
+            return "panoptic" if _text(names, MAP_FORMAT) == "raw" else "segmentation"
         if OBJECT_MASKS in names:
             return "detection"
         if "image" in names and (TFDS_MAP in names or TFDS_MASKS in names):
