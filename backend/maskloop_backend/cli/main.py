@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,9 @@ import click
 
 from maskloop_converters import __version__
 from maskloop_converters.errors import MaskloopError
+
+# TensorFlow greets with a dozen lines about the processor; what goes wrong comes as exceptions anyway.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # command name -> (module, the first line of its help, so that `maskloop --help` imports none of them)
 COMMANDS: dict[str, tuple[str, str]] = {
