@@ -39,11 +39,16 @@ def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) 
 
     stop = threading.Event()
 
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
     def ask_to_stop(number: int, frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
+    # like Ctrl-C, so that Label Studio is stopped on the way out
+    signal.signal(signal.SIGTERM, interrupt)
     logs.configure(file=home / "demo" / "backend.log")
     with run.running(
         home,
@@ -66,3 +71,8 @@ def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) 
                 signal.signal(number, ask_to_stop)
             stop.wait()
             click.echo("Stopping Label Studio and the backend", err=True)
+        elif demo.tasks_with_predictions < demo.tasks:
+            raise click.ClickException(
+                f"{demo.tasks - demo.tasks_with_predictions} of {demo.tasks} tasks have no masks; "
+                f"{home / 'demo' / 'backend.log'} says why"
+            )

@@ -5,6 +5,7 @@ Everything lives in one directory and is used again by the next run.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -83,6 +84,33 @@ def running(
         MaskloopError: something failed; what was finished before is used again by the next run.
     """
     demo = home / "demo"
+    with _alone(demo):
+        yield from _running(home, demo, studio_port, backend_port, say, training, retrieval)
+
+
+@contextmanager
+def _alone(demo: Path) -> Iterator[None]:
+    """Keep other demos out of a directory: two would train into one registry and share one database."""
+    demo.mkdir(parents=True, exist_ok=True)
+    with (demo / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MaskloopError(
+                f"another `maskloop demo` runs in {demo} already; stop it first, or give this one another --home"
+            ) from error
+        yield
+
+
+def _running(
+    home: Path,
+    demo: Path,
+    studio_port: int,
+    backend_port: int,
+    say: Callable[[str], None],
+    training: Callable[[], AbstractContextManager[TrainingProgress]],
+    retrieval: Callable[[], AbstractContextManager[Progress]],
+) -> Iterator[Demo]:
     version, miou = _model(demo, say, training)
     images = _images(demo / "tasks", _TASKS)
     studio = LocalStudio(demo / "label-studio", port=studio_port, venv=home / "studio-venv", say=say)
