@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets
+from .atomic import staged
 from .errors import DataError, MaskloopError, TargetError
-from .formats.output import staged
 from .registry import load_format
 from .relabel import relabel
 from .report import OnError, Tally, WriteReport

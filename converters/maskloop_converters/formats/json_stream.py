@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...errors import FormatError
+from ..errors import FormatError
 
 _WINDOW = 1 << 20
-#: An array element or member larger than this is taken for damage.
-MAX_ELEMENT = 1 << 29
+#: A value of more bytes than this is taken for damage.
+MAX_ELEMENT = 1 << 30
+# A value that a window cuts is reported at most so far before its end (an escape sequence, a literal).
+_CUT = 32
 _SPACE = " \t\r\n"
 
 
@@ -25,7 +29,7 @@ class Element:
 
     Attributes:
         key: the top-level member that it belongs to, '' where the document is an array.
-        value: parsed; texts in elements of arrays are undecoded (a character a byte, ASCII unharmed).
+        value: parsed.
         start: position of its first byte in the file.
         size: in bytes.
         in_array: whether it is an element of the member's array, not the member itself.
@@ -46,27 +50,51 @@ def scan(path: Path, arrays: Collection[str]) -> Iterator[Element]:
     Raises:
         FormatError: not JSON; names the file and the position.
     """
+    with _document(path) as window:
+        if window.peek() == "[":
+            yield from _elements(window, "")
+        elif window.peek() == "{":
+            yield from _members(window, arrays)
+        else:
+            raise window.error("expected '{' or '['")
+
+
+def elements(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield number (from 0) and value of the elements of an array, or of values that follow one another.
+
+    Raises:
+        FormatError: not JSON or not UTF-8; names the file and the position.
+    """
+    with _document(path) as window:
+        if window.peek() == "[":
+            for number, element in enumerate(_elements(window, "")):
+                yield number, element.value
+        else:
+            for number in count():
+                yield number, window.value()[0]
+                if not window.peek():
+                    break
+
+
+def load(data: bytes, where: str) -> Any:
+    """Return the value of the bytes that a scan gave the place of; FormatError unless they are JSON in UTF-8."""
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: not JSON, not UTF-8, or the file changed while it was read: {error}") from error
+
+
+@contextmanager
+def _document(path: Path) -> Iterator[_Window]:
+    """Give a file's beginning; the block takes all that belongs to the document."""
     try:
         with path.open("rb") as file:
             window = _Window(path, file)
-            if window.peek() == "[":
-                yield from _elements(window, "")
-            elif window.peek() == "{":
-                yield from _members(window, arrays)
-            else:
-                raise window.error("expected '{' or '['")
+            yield window
             if window.peek():
                 raise window.error("expected the end of the file")
     except OSError as error:
         raise FormatError(f"{path}: cannot read it: {error.strerror or error}") from error
-
-
-def load(data: bytes, where: str) -> Any:
-    """Return the value of the bytes that a scan gave the place of."""
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where}: not JSON, or the file changed while it was read: {error}") from error
 
 
 def _members(window: _Window, arrays: Collection[str]) -> Iterator[Element]:
@@ -87,8 +115,7 @@ def _members(window: _Window, arrays: Collection[str]) -> Iterator[Element]:
             if not found:
                 yield Element(key, [], 0, 0, in_array=False)
         else:
-            _, start, size = window.value()
-            yield Element(key, load(window.raw(start, size), f"{window.path}, {key}"), start, size, in_array=False)
+            yield Element(key, *window.value(), in_array=False)
         if window.take(",}") == "}":
             return
 
@@ -99,8 +126,7 @@ def _elements(window: _Window, key: str) -> Iterator[Element]:
         window.take("]")
         return
     while True:
-        value, start, size = window.value()
-        yield Element(key, value, start, size, in_array=True)
+        yield Element(key, *window.value(), in_array=True)
         if window.take(",]") == "]":
             return
 
@@ -144,7 +170,7 @@ class _Window:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # Cut off by the window's end, if not plainly wrong before it; texts are cut at their start.
-                cut = error.pos >= len(self._text) - 16 or error.msg.startswith("Unterminated string")
+                cut = error.pos >= len(self._text) - _CUT or error.msg.startswith("Unterminated string")
                 if not (cut and self._more()):
                     raise self.error(error.msg, error.pos) from None
                 continue
@@ -152,20 +178,18 @@ class _Window:
                 raise self.error(str(error)) from None
             # A number at the window's end may go on.
             if end < len(self._text) or self._text[end - 1] in '}]"' or not self._more():
-                start, size = self._base + self._at, end - self._at
+                start, text = self._base + self._at, self._text[self._at : end]
                 self._at = end
-                return value, start, size
-
-    def raw(self, start: int, size: int) -> bytes:
-        """Return the bytes of the value that was taken last."""
-        return self._text[start - self._base : start - self._base + size].encode("latin-1")
+                if not text.isascii():
+                    value = load(text.encode("latin-1"), f"{self.path}: not readable at byte {start}")
+                return value, start, len(text)
 
     def error(self, what: str, at: int | None = None) -> FormatError:
         """Return the error for what stands at a place in the window, by default the next character."""
         at = self._at if at is None else at
         near = self._text[at : at + 20]
         found = f"received {near!r}" if near else "the file ends there; it may be truncated"
-        return FormatError(f"{self.path}, byte {self._base + at}: not JSON: {what}, {found}")
+        return FormatError(f"{self.path}: not readable at byte {self._base + at}: not JSON: {what}, {found}")
 
     def _more(self) -> bool:
         """Drop what is done, read on, and say whether there was more; values twice as long need half as many turns."""
