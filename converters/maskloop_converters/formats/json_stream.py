@@ -5,6 +5,7 @@ The standard library's parser does the work on a window of the file, so that mem
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 from ..errors import FormatError
 
 _WINDOW = 1 << 20
-#: A value of more bytes than this is taken for damage.
+#: A value of more characters than this is taken for damage.
 MAX_ELEMENT = 1 << 30
 # A value that a window cuts is reported at most so far before its end (an escape sequence, a literal).
 _CUT = 32
@@ -132,14 +133,16 @@ def _elements(window: _Window, key: str) -> Iterator[Element]:
 
 
 class _Window:
-    """A part of the file as text, a character a byte, that moves on as values are taken."""
+    """A part of the file as text that moves on as values are taken."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
+        self._path = path
         self._file = file
-        self._decoder = json.JSONDecoder()
-        self._base = 3 if file.read(3) == b"\xef\xbb\xbf" else 0  # a byte order mark
-        file.seek(self._base)
+        self._parser = json.JSONDecoder()
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        #: byte of the file that the next character stands at
+        self._byte = 3 if file.read(3) == codecs.BOM_UTF8 else 0
+        file.seek(self._byte)
         self._text = ""
         self._at = 0
         self._ended = False
@@ -147,8 +150,10 @@ class _Window:
     def peek(self) -> str:
         """Return the next character that is no space, '' at the end of the file."""
         while True:
+            start = self._at
             while self._at < len(self._text) and self._text[self._at] in _SPACE:
                 self._at += 1
+            self._byte += self._at - start
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():
@@ -160,6 +165,7 @@ class _Window:
         if not found or found not in expected:
             raise self.error(f"expected {' or '.join(repr(c) for c in expected)}")
         self._at += 1
+        self._byte += 1
         return found
 
     def value(self) -> tuple[Any, int, int]:
@@ -167,29 +173,35 @@ class _Window:
         self.peek()
         while True:
             try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = self._parser.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # Cut off by the window's end, if not plainly wrong before it; texts are cut at their start.
                 cut = error.pos >= len(self._text) - _CUT or error.msg.startswith("Unterminated string")
+                ahead = error.pos - self._at
                 if not (cut and self._more()):
-                    raise self.error(error.msg, error.pos) from None
+                    raise self.error(error.msg, ahead) from None
                 continue
             except (ValueError, RecursionError) as error:
                 raise self.error(str(error)) from None
             # A number at the window's end may go on.
+            length = end - self._at
             if end < len(self._text) or self._text[end - 1] in '}]"' or not self._more():
-                start, text = self._base + self._at, self._text[self._at : end]
-                self._at = end
-                if not text.isascii():
-                    value = load(text.encode("latin-1"), f"{self.path}: not readable at byte {start}")
-                return value, start, len(text)
+                start, size = self._byte, self._size(length)
+                self._at += length
+                self._byte += size
+                return value, start, size
 
-    def error(self, what: str, at: int | None = None) -> FormatError:
-        """Return the error for what stands at a place in the window, by default the next character."""
-        at = self._at if at is None else at
-        near = self._text[at : at + 20]
+    def error(self, what: str, ahead: int = 0) -> FormatError:
+        """Return the error for what stands so many characters ahead."""
+        near = self._text[self._at + ahead : self._at + ahead + 20]
         found = f"received {near!r}" if near else "the file ends there; it may be truncated"
-        return FormatError(f"{self.path}: not readable at byte {self._base + at}: not JSON: {what}, {found}")
+        byte = self._byte + self._size(ahead)
+        return FormatError(f"{self._path}: not readable at byte {byte}: not JSON: {what}, {found}")
+
+    def _size(self, length: int) -> int:
+        """Return how many bytes of the file the next ``length`` characters are."""
+        text = self._text[self._at : self._at + length]
+        return len(text) if text.isascii() else len(text.encode())
 
     def _more(self) -> bool:
         """Drop what is done, read on, and say whether there was more; values twice as long need half as many turns."""
@@ -197,10 +209,12 @@ class _Window:
         if self._ended:
             return False
         if rest > MAX_ELEMENT:
-            raise self.error(f"a value of more than {MAX_ELEMENT} bytes")
+            raise self.error(f"a value of more than {MAX_ELEMENT} characters")
         data = self._file.read(max(_WINDOW, rest))
         self._ended = not data
-        self._text = self._text[self._at :] + data.decode("latin-1")
-        self._base += self._at
+        try:
+            self._text = self._text[self._at :] + self._decode(data, self._ended)
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{self._path}: not UTF-8 text after byte {self._byte}: {error}") from error
         self._at = 0
         return not self._ended

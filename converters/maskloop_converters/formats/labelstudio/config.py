@@ -36,11 +36,11 @@ class StudioConfig:
 def tree(xml: str) -> ElementTree.Element:
     """Return the root of a label config; LabelError if it is no XML or declares entities, which could grow without end."""
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise LabelError("Label config has a DOCTYPE or ENTITY declaration, which is not accepted; remove it")
+        raise LabelError("the label config has a DOCTYPE or ENTITY declaration, which is not accepted; remove it")
     try:
         return ElementTree.fromstring(xml)
     except (ElementTree.ParseError, ValueError) as error:
-        raise LabelError(f"Label config is not well-formed XML: {error}") from error
+        raise LabelError(f"the label config is not well-formed XML: {error}") from error
 
 
 def parse(xml: str, where: str) -> StudioConfig:
