@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,6 +22,9 @@ LONGEST = 1280
 THUMBNAIL = 240
 COLUMNS = 5
 SHEET_SAMPLES = 60
+# Characters of a sample's id in a file name, of at most 4 bytes each: file systems take 255 bytes.
+_NAME_LENGTH = 55
+_SHEET = "contact-sheet"
 _GREY = 128
 _TEXT = (20, 20, 20)
 _PAPER = (255, 255, 255)
@@ -39,13 +44,15 @@ class Overlays:
         self._colors = color_table(labels)
         self._thumbnails: list[tuple[str, Image.Image]] = []
         self._names = FreeNames()
+        self._names.take(PurePosixPath(_SHEET))
         folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, sample: Sample) -> None:
         """Draw one sample."""
         picture = Image.fromarray(draw(sample, self._colors))
         picture.thumbnail((LONGEST, LONGEST))
-        name = self._names.take(PurePosixPath(sample.id.replace("/", "_").lstrip(".") or "sample"))
+        wanted = sample.id.replace("/", "_").replace("\0", "_").lstrip(".")[:_NAME_LENGTH] or "sample"
+        name = self._names.take(PurePosixPath(wanted))
         picture.save(self._folder / f"{name}.jpg", quality=90)
         if len(self._thumbnails) < SHEET_SAMPLES:
             small = picture.copy()
@@ -68,7 +75,7 @@ class Overlays:
             x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * row
             sheet.paste(picture, (x, y))
             pen.text((x, y + picture.height + 2), name[-38:], fill=_TEXT)
-        sheet.save(self._folder / "contact-sheet.jpg", quality=90)
+        sheet.save(self._folder / f"{_SHEET}.jpg", quality=90)
 
 
 def draw(sample: Sample, colors: dict[int, tuple[int, int, int]]) -> NDArray[np.uint8]:
@@ -96,7 +103,7 @@ def _image(sample: Sample) -> NDArray[np.uint8]:
             return grey
         with Image.open(io.BytesIO(encoded)) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError):
         return grey
     return np.asarray(upright) if upright.size == (sample.width, sample.height) else grey
 

@@ -14,6 +14,9 @@ from maskloop_converters import conversion, datasets
 from maskloop_converters.cli import convert as cli
 from maskloop_converters.errors import DataError, FormatError, LabelError, OutputExistsError, TargetError
 from maskloop_converters.registry import FORMATS
+from maskloop_converters.relabel import relabel
+from maskloop_converters.samples import Label, LabelSet
+from maskloop_converters.splitting import split
 
 MakeDataset = Callable[..., mc.Dataset]
 
@@ -205,3 +208,52 @@ def test_usage_errors_exit_with_2(png_dataset: Path, tmp_path: Path, arguments: 
     done = run(str(png_dataset), str(tmp_path / "o"), *arguments)
     assert done.exit_code == 2
     assert message in done.output
+
+
+@pytest.mark.parametrize("place", ["source", "source/inside", "."])
+def test_an_output_never_touches_its_source(make: MakeDataset, tmp_path: Path, place: str) -> None:
+    mc.write(make(3), tmp_path / "source", "png")
+    before = tree(tmp_path)
+    with pytest.raises(OutputExistsError, match="nothing was written: give"):
+        mc.convert(tmp_path / "source", tmp_path / place, "coco", overwrite=True)
+    assert tree(tmp_path) == before
+
+
+def test_an_output_never_replaces_the_sources_images(make: MakeDataset, tmp_path: Path) -> None:
+    mc.write(make(3), tmp_path / "source", "labelstudio", images="copy")
+    before = tree(tmp_path)
+    with pytest.raises(OutputExistsError, match=r"nothing was written"):
+        mc.convert(tmp_path / "source/tasks.json", tmp_path / "source/images", "coco", overwrite=True)
+    assert tree(tmp_path) == before
+
+
+def test_names_that_are_swapped_or_chained_are_not_merged(png_dataset: Path) -> None:
+    dataset = mc.read(png_dataset)
+    swapped = relabel(dataset, rename={"sky": "road", "road": "sky", "car": "bus"}, drop=[])
+    assert [(x.id, x.name) for x in swapped.labels.labels] == [
+        (x.id, {"sky": "road", "road": "sky", "car": "bus"}[x.name]) for x in dataset.labels.labels
+    ]
+    chained = relabel(dataset, rename={"sky": "road", "road": "car"}, drop=["car", "car"])
+    assert [x.name for x in chained.labels.labels] == ["road", "car"]
+    for before, after in zip(dataset, chained, strict=True):
+        assert [r.label for r in after.regions] == [r.label for r in before.regions if r.label != 2]
+
+
+def test_a_background_is_neither_dropped_nor_merged_away() -> None:
+    labels = LabelSet((Label(0, "background"), Label(1, "car")), background_id=0)
+    for rename, drop in (({"background": "car"}, []), ({}, ["background"])):
+        with pytest.raises(LabelError, match="the background 'background' cannot be"):
+            relabel(mc.Dataset(labels, []), rename=rename, drop=drop)
+
+
+@pytest.mark.parametrize(("shares", "seed"), [((float("nan"), 20), 0), ((float("inf"), 1), 0), ((80, 20), -1)])
+def test_shares_and_seeds_that_are_none(png_dataset: Path, shares: tuple[float, ...], seed: int) -> None:
+    with pytest.raises(DataError, match="expected"):
+        split(mc.read(png_dataset), shares, seed=seed)
+
+
+@pytest.mark.parametrize("to", ["png", "tfrecord"])
+def test_standard_output_takes_one_file(png_dataset: Path, to: str) -> None:
+    result = CliRunner().invoke(cli.command, [str(png_dataset), "-", "--to", to])
+    assert result.exit_code == 2
+    assert "DST - takes one JSON file" in result.output

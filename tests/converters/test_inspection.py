@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 import maskloop_converters as mc
 from maskloop_converters.cli.inspect import command
-from maskloop_converters.overlay import OPACITY, draw
+from maskloop_converters.overlay import OPACITY, Overlays, draw
 
 MakeDataset = Callable[..., mc.Dataset]
 
@@ -61,3 +62,29 @@ def test_the_command_draws_and_prints_json(png_dataset: Path, tmp_path: Path) ->
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["contact-sheet.jpg", "s0.jpg", "s1.jpg"]
     for path in (tmp_path / "o").iterdir():
         Image.open(path).load()
+
+
+def test_ignored_and_background_regions_are_no_unknown_labels(tmp_path: Path) -> None:
+    labels = mc.LabelSet((mc.Label(1, "car"),), ignore_id=255, background_id=0)
+    masks = mc.RunList.from_masks(np.eye(3, dtype=bool)[:, None], height=1, width=3)
+    sample = mc.Sample("s", mc.ImageRef("s.png"), masks, (mc.Region(1), mc.Region(255), mc.Region(0)))
+    mc.write(mc.Dataset(labels, (sample,), count=1), tmp_path / "d.json", "coco", images="reference")
+    found = mc.inspect(tmp_path / "d.json")
+    assert {name: label.pixels for name, label in found.labels.items()} == {
+        "car": 1,
+        "(ignored 255)": 1,
+        "(background 0)": 1,
+    }
+    assert list(found.problems.counts) == ["images out of reach"]
+
+
+def test_sample_ids_that_are_no_file_names(make: MakeDataset, tmp_path: Path) -> None:
+    samples = [
+        replace(sample, id=name) for sample, name in zip(make(3), ("contact-sheet", "ä" * 300, "a/../b"), strict=True)
+    ]
+    pictures = Overlays(tmp_path / "o", make(1).labels)
+    for sample in samples:
+        pictures.add(sample)
+    pictures.finish()
+    names = {path.name for path in (tmp_path / "o").iterdir()}
+    assert names == {"contact-sheet.jpg", "contact-sheet-2.jpg", "ä" * 55 + ".jpg", "a_.._b.jpg"}

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskloop_backend.studio.client import StudioClient
+
+from .studio import CONFIG, LEGACY, FakeStudio, handler
+
 
 @dataclass(slots=True)
 class Web:
@@ -61,6 +65,33 @@ def web() -> Iterator[Web]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeStudio]:
+    made = FakeStudio(tasks=list(range(101, 141)))
+    made.project = {
+        "id": 5,
+        "title": "streets",
+        "label_config": CONFIG,
+        "model_version": "",
+        "task_number": len(made.tasks),
+    }
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def client(studio: FakeStudio) -> Iterator[StudioClient]:
+    with StudioClient(studio.url, LEGACY) as made:
+        yield made
 
 
 def picture(height: int = 12, width: int = 20, *, kind: str = "PNG", orientation: int = 1) -> bytes:

@@ -212,6 +212,8 @@ def test_a_rotated_box_turns_round_its_upper_left_corner() -> None:
         {"result": "x"},
         {"result": [1]},
         {"result": [{"type": "keypointlabels", "value": {"keypointlabels": ["car"]}}]},
+        {"result": [box(0, 0, 50, 50, rotation="x")]},
+        {"result": [box(0, 0, 50, 50, rotation=float("inf"))]},
     ],
 )
 def test_malformed_contexts_are_errors(context: dict[str, Any]) -> None:
@@ -231,3 +233,27 @@ def test_recorded_requests_of_the_editor_are_understood(kind: str) -> None:
         rgba = decode_rle(items[0]["value"]["rle"]).reshape(240, 320, 4)
         ys, xs = np.nonzero(rgba[..., 3])
         assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == (32, 48, 96, 96)
+
+
+@pytest.mark.parametrize(
+    "item", [{"type": None}, {"type": 1, "value": 2}, {"type": "keypointlabels", "value": {"keypointlabels": 3}}]
+)
+def test_odd_items_of_a_context_mean_nothing(item: dict[str, Any]) -> None:
+    assert selected(item) is None
+
+
+def test_a_click_far_outside_is_one_at_the_border() -> None:
+    far = click(0, 0)
+    far["value"] |= {"x": 1e308, "y": -1e308}
+    found = selected(far)
+    assert found is not None
+    assert found[0][0, -1]
+
+
+def test_answers_to_clicks_never_share_an_id() -> None:
+    # the editor gives a second region of the same id the first one's mask
+    context = {"result": [click(5, 15)]}
+    whole = result(scene(), mapping())
+    answers = [result(scene(), mapping(), context=context)[0] for _ in range(3)]
+    ids = [item["id"] for item in (*whole, *answers)]
+    assert len(set(ids)) == len(ids)
