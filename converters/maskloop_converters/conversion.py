@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets
-from .errors import DataError, MaskloopError, OutputExistsError, TargetError
-from .formats.output import staged
+from .atomic import staged
+from .errors import DataError, OutputExistsError, TargetError, VerificationError
 from .registry import load_format
 from .relabel import relabel
 from .report import OnError, Tally, WriteReport
@@ -25,10 +25,6 @@ Progress = Callable[[int, "int | None"], None]
 # Samples that one thread may read ahead of the writer: bounds memory, hides the reader's time behind the writer's.
 READ_AHEAD = 16
 _EXAMPLES = 5
-
-
-class VerificationError(MaskloopError, ValueError):
-    """The output, read back, is not what was written; it was not put in place."""
 
 
 @dataclass(slots=True)

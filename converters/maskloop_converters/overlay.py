@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from .formats.file_names import FreeNames
 from .formats.labels import color_table
-from .formats.output import FreeNames
 from .samples import LabelSet, Sample
 
 # Opacity of a mask's colour over the image; its outline is opaque.

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import MaskloopError
 from maskloop_converters.formats import png
 from maskloop_converters.formats.labelstudio import config
 
 from ..inference.predictor import Predictor
-from ..model.durable import replace_text
 from ..registry.store import Registry
 from ..serving.app import create_app
 from ..serving.models import RegistrySource
@@ -150,7 +150,8 @@ def _model(
     known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     if version not in known:
         known[version] = _holdout_miou(registry, version)
-        replace_text(report, json.dumps(known) + "\n")
+        with atomic_file(report, overwrite=True) as aside:
+            aside.write_text(json.dumps(known) + "\n", encoding="utf-8")
     return version, float(known[version])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from maskloop_converters.formats.output import atomic_directory
+from maskloop_converters.atomic import atomic_directory
 from maskloop_converters.samples import Label, LabelSet
 
 from ..training.settings import TrainingSettings
