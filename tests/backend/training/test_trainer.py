@@ -53,7 +53,8 @@ class Stop(Silent):
 
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         if step == self.after:
-            os.kill(os.getpid(), signal.SIGINT)
+            # not os.kill, which may reach another thread first and the training a step later
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_it_learns_four_scenes_by_heart(tmp_path: Path, dataset: Dataset) -> None:
@@ -84,12 +85,14 @@ def test_the_version_holds_what_was_measured(tmp_path: Path, dataset: Dataset) -
     assert not list((tmp_path / "training").iterdir())
 
 
-@pytest.mark.parametrize("after", [1, 3, 4])
-def test_resuming_gives_the_same_weights_as_never_stopping(tmp_path: Path, dataset: Dataset, after: int) -> None:
+@pytest.mark.parametrize(("after", "stopped"), [(1, 2), (3, 4), (4, 4)])
+def test_resuming_gives_the_same_weights_as_never_stopping(
+    tmp_path: Path, dataset: Dataset, after: int, stopped: int
+) -> None:
     """Two steps an epoch: in the middle of the first, in the second, and between two epochs."""
     whole = train(dataset, QUICK, Registry(tmp_path / "whole"))
     registry = Registry(tmp_path / "parts")
-    with pytest.raises(TrainingInterrupted, match=f"stopped after {after + 1} of 6 steps.*--resume"):
+    with pytest.raises(TrainingInterrupted, match=f"stopped after {stopped} of 6 steps.*--resume"):
         train(dataset, QUICK, registry, Stop(after))
     with pytest.raises(UnfinishedTrainingError, match="--resume goes on with it, --restart throws it away"):
         train(dataset, QUICK, registry)
