@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, quiet
 
 
 @click.command
@@ -82,6 +82,7 @@ def command(
     """
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other")
+    quiet.import_keras()
     from ..training.dataset import read_source
     from ..training.progress import TerminalProgress
     from ..training.settings import TrainingSettings
