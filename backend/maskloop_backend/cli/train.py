@@ -11,7 +11,7 @@ from . import options, quiet
 
 
 @click.command
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--backbone",
     type=click.Choice(["small", "vgg16"]),
@@ -72,7 +72,7 @@ from . import options, quiet
 def command(
     source: Path, weights: str, resume: bool, restart: bool, home: Path, as_json: bool, **values: object
 ) -> None:
-    """Train an FCN-32s on SOURCE, a folder of images with PNG masks, and add it to the model versions.
+    """Train an FCN-32s on SOURCE, a dataset in any format that `convert` reads, and add it to the model versions.
 
     Ctrl-C keeps a checkpoint; the same command with --resume goes on.
 
