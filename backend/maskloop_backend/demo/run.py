@@ -121,7 +121,8 @@ def _running(
             project = _project(client, images, say)
             say(f"Retrieving the masks that {version} draws")
             with retrieval() as progress:
-                connected = connect(client, project, backend.url, interactive=True, progress=progress)
+                # the backend's port may be another than in an earlier run
+                connected = connect(client, project, backend.url, interactive=True, replace=True, progress=progress)
             yield Demo(
                 url=f"{studio.url}/projects/{project}/data",
                 project=project,

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from maskloop_converters import datasets
 from maskloop_converters.errors import DataError
-from maskloop_converters.formats import png
+from maskloop_converters.registry import load_format
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
 from .metrics import VOID
@@ -28,16 +29,22 @@ class TrainingDataError(DataError):
     """A dataset that cannot be trained on; the message names the sample and what is wrong."""
 
 
-def read_source(path: Path) -> tuple[Dataset, Dataset | None]:
+def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset | None]:  # noqa: A002
     """Return the training part of a dataset on disk, and its validation part where it has one.
+
+    Args:
+        path: a dataset in any format that ``maskloop convert`` reads.
+        format: its name; None finds out.
 
     Raises:
         FormatError: no dataset that we can read.
     """
-    parts = png.splits(path)
+    name = format or datasets.detect(path)
+    parts = load_format(name).splits(path)
     if "train" in parts:
-        return png.read(path, split="train"), png.read(path, split="val") if "val" in parts else None
-    return png.read(path), None
+        validation = datasets.read(path, name, split="val") if "val" in parts else None
+        return datasets.read(path, name, split="train"), validation
+    return datasets.read(path, name), None
 
 
 class Examples(Sequence[Example]):
