@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ("--epochs", "6", "--backbone", "small", "--home", str(directory), "--seed", "1")
     maskloop("train", str(directory / "scenes"), *arguments)
     registry = Registry(directory)
-    registry.set_serving(registry.versions()[-1])
+    registry.promote(registry.versions()[-1])
     return directory
 
 
