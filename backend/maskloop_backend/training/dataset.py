@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from maskloop_converters.datasets import detect, read
+from maskloop_converters import datasets
 from maskloop_converters.errors import DataError, OptionError
-from maskloop_converters.formats import png
+from maskloop_converters.registry import load_format
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
 from .metrics import VOID
@@ -32,16 +32,22 @@ class TrainingDataError(DataError):
     """A dataset that cannot be trained on; the message names the sample and what is wrong."""
 
 
-def read_source(path: Path) -> tuple[Dataset, Dataset | None]:
+def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset | None]:  # noqa: A002
     """Return the training part of a dataset on disk, and its validation part where it has one.
+
+    Args:
+        path: a dataset in any format that ``maskloop convert`` reads.
+        format: its name; None finds out.
 
     Raises:
         FormatError: no dataset that we can read.
     """
-    parts = png.splits(path)
+    name = format or datasets.detect(path)
+    parts = load_format(name).splits(path)
     if "train" in parts:
-        return png.read(path, split="train"), png.read(path, split="val") if "val" in parts else None
-    return png.read(path), None
+        validation = read_labelled(path, name, split="val") if "val" in parts else None
+        return read_labelled(path, name, split="train"), validation
+    return read_labelled(path, name), None
 
 
 def read_labelled(
@@ -63,14 +69,16 @@ def read_labelled(
         FormatError: no dataset that we can read.
         OptionError: the format has no such option.
     """
-    name = format or detect(path)
+    name = format or datasets.detect(path)
     if name == "labelstudio":
         options["use"] = "annotations"
     if images is not None:
         if name not in _IMAGES_OPTION:
-            raise OptionError(f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio")
+            raise OptionError(
+                f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio"
+            )
         options[_IMAGES_OPTION[name]] = images
-    return read(path, name, **options)
+    return datasets.read(path, name, **options)
 
 
 class Examples(Sequence[Example]):

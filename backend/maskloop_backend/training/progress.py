@@ -41,6 +41,10 @@ class TerminalProgress:
         again = f", going on after step {done}" if done else ""
         self._console.print(f"{train} images to train on, {validation} to measure on, {epochs} epochs{again}")
 
+    def preparing(self, *, done: int, total: int) -> None:
+        """Move the bar of the features."""
+        self._bar.update(self._task, total=total, completed=done, note="features of the frozen layers")
+
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         """Move the bar."""
         self._bar.update(self._task, completed=step, note=f"loss {loss:.3f}")
@@ -58,3 +62,7 @@ class TerminalProgress:
             f"pixel accuracy {evaluation.pixel_accuracy:.3f}{loss}{star}"
         )
         self._console.print(table)
+
+    def exhausted(self, *, batch_size: int) -> None:
+        """Say that it begins anew."""
+        self._console.print(f"the memory did not suffice; beginning anew with batches of {batch_size}")
