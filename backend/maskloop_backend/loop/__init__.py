@@ -1,0 +1,1 @@
+"""The loop: what annotators corrected becomes a better version, or nothing changes."""
