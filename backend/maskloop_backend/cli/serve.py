@@ -74,7 +74,7 @@ def command(
 ) -> None:
     """Serve a model's predictions to Label Studio.
 
-    Serves the version that `maskloop models serve` chose and follows it when it changes. Connect a project with
+    Serves the version that `maskloop models promote` chose and follows it when it changes. Connect a project with
     `maskloop connect`.
     """
     from ..serving import logs

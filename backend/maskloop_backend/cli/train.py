@@ -108,4 +108,4 @@ def command(
         f"{result.version}: mIoU {result.best.miou:.3f} on {len(result.validation)} held-out images "
         f"(epoch {result.best.epoch}, {result.seconds:.0f} s)"
     )
-    click.echo(f"maskloop models serve {result.version}    makes it the one that is served", err=True)
+    click.echo(f"maskloop models promote {result.version}    makes it the one that is served", err=True)

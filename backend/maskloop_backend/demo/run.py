@@ -147,7 +147,7 @@ def _model(
         dataset = png.read(_drawn(demo / "dataset", _TRAIN))
         with training() as progress:
             version = train(dataset, scenes.DEMO_TRAINING, registry, progress, resume=True).version
-        registry.set_serving(version)
+        registry.promote(version)
     known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     if version not in known:
         known[version] = _holdout_miou(registry, version)
