@@ -70,7 +70,7 @@ class Collected:
     @property
     def counts(self) -> dict[str, int]:
         """Number of samples by role, and of what was left out by kind."""
-        by_role = {role: sum(found == role for found in self.roles.values()) for role in ROLES}
+        by_role: dict[str, int] = {role: sum(found == role for found in self.roles.values()) for role in ROLES}
         return {**by_role, **self.skipped.counts}
 
 

@@ -265,7 +265,7 @@ class _Retraining:
         }
         report = judging.report(self.registry.home / "reports" / training.version, training.version, extra)
         if promote:
-            self.registry.set_serving(training.version)
+            self.registry.promote(training.version, reason=reason)
         return RetrainResult(
             training.version,
             None if initial is None else initial.version,

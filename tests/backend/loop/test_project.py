@@ -34,24 +34,25 @@ class LabelledStudio(FakeStudio):
         exported: what its export gives.
         stored: predictions by id.
         after_export: is called when the export was asked for.
-        at_image: is called when an image is asked for.
-        stop: ends the server.
+        images: False: it goes down when the first image is asked for.
+        down: nothing is answered any more.
     """
 
     exported: list[dict[str, Any]]
     stored: dict[int, Any]
     after_export: Callable[[], None] = staticmethod(lambda: None)
-    at_image: Callable[[], None] = staticmethod(lambda: None)
-    stop: Callable[[], None]
+    down: bool = False
+    images: bool = True
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        self.down |= not self.images and path.startswith("/data/upload/")
+        if self.down:
+            raise ConnectionAbortedError
         match [part for part in path.split("/") if part]:
             case ["api", "projects", "5", "export"]:
                 assert query == {"exportType": "JSON"}
                 self.after_export()
                 return 200, self.exported
-            case ["data", "upload", *_]:
-                self.at_image()
             case ["api", "predictions", number]:
                 found = self.stored.get(int(number))
                 return problem(404, "Not found.") if found is None else (200, found)
@@ -77,15 +78,10 @@ def studio() -> Iterator[LabelledStudio]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_address[1]}"
-
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    made.stop = stop
     yield made
-    stop()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def collect(studio: LabelledStudio, directory: Path, **options: Any) -> Collected:
@@ -141,7 +137,7 @@ def test_a_label_studio_that_goes_down_in_the_middle_is_no_missing_image(
     """Every image would be gone; leaving all of them out would train on nothing."""
     for one in studio.exported:
         one["data"]["image"] = f"/data/upload/5/{one['id']}.png"
-    studio.at_image = studio.stop
+    studio.images = False
     with pytest.raises(StudioError, match=r"Label Studio does not answer at http://127\.0\.0\.1"):
         collect(studio, tmp_path, on_error=on_error)
 

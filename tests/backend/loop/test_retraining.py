@@ -20,7 +20,7 @@ from maskloop_backend.cli.retrain import command
 from maskloop_backend.loop.corrections import CorrectionsError, from_export
 from maskloop_backend.loop.holdout import Holdout
 from maskloop_backend.loop.progress import SilentRetraining
-from maskloop_backend.loop.retraining import Plan, RetrainingBusyError, _alone, retrain
+from maskloop_backend.loop.retraining import Plan, RetrainingBusyError, _alone, _directory, retrain
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.training.settings import TrainingSettings
 from maskloop_backend.training.trainer import TrainingInterrupted, train
@@ -112,9 +112,10 @@ def test_poisoned_labels_are_rejected(registry: Registry, write_export: WriteExp
 
 
 def test_what_is_held_out_is_never_trained_on(registry: Registry, write_export: WriteExport) -> None:
+    """However the second training is seeded."""
     path = write_export("held", maps(0, 20))
     quick = plan(overrides={**PLAIN, "epochs": 1})
-    seen = [retrain(path, registry, quick).training for _ in range(2)]
+    seen = [retrain(path, registry, dataclasses.replace(quick, seed=seed)).training for seed in (0, 1)]
     (directory,) = (registry.home / "projects").iterdir()
     holdout = Holdout.read(directory)
     assert holdout is not None
@@ -124,25 +125,17 @@ def test_what_is_held_out_is_never_trained_on(registry: Registry, write_export: 
         assert {*training.train, *training.validation} == {str(task) for task in range(1, 21)} - held_out
 
 
-def test_new_labels_grow_the_head(registry: Registry, write_export: WriteExport) -> None:
+def test_new_labels_grow_the_head_and_people_may_overrule_the_gate(
+    registry: Registry, write_export: WriteExport
+) -> None:
     path = write_export("more", maps(0, 8))
     config = path.with_name("export.label_config.xml")
     config.write_text(config.read_text().replace('<Label value="red"/>', '<Label value="red"/><Label value="grey"/>'))
-    result = retrain(path, registry, plan(overrides={**PLAIN, "epochs": 1}))
+    result = retrain(path, registry, plan(promote="always", overrides={**PLAIN, "epochs": 1}))
     assert [label.name for label in registry.record(result.version).labels.classes] == [*NAMES, "grey"]
     assert any("new classes: grey" in note for note in result.notes)
-
-
-@pytest.mark.parametrize(("promote", "served"), [("always", True), ("never", False)])
-def test_people_may_decide_themselves(
-    registry: Registry, write_export: WriteExport, promote: str, served: bool
-) -> None:
-    before = registry.serving()
-    path = write_export("own", maps(0, 8))
-    result = retrain(path, registry, plan(promote=promote, overrides={**PLAIN, "epochs": 1}))
-    assert result.promoted == served
-    assert registry.serving() == (result.version if served else before)
-    assert f"--promote {promote}; the gate:" in result.reason
+    assert registry.serving() == result.version
+    assert result.reason.startswith("--promote always; the gate: ")
 
 
 def test_the_first_version_needs_no_other(tmp_path: Path, write_export: WriteExport) -> None:
@@ -168,9 +161,10 @@ def test_too_few_images_say_so(registry: Registry, write_export: WriteExport) ->
 
 def test_two_at_once_are_refused(registry: Registry, write_export: WriteExport) -> None:
     path = write_export("twice", maps(0, 8))
-    retrain(path, registry, plan(overrides={**PLAIN, "epochs": 1}))
-    (directory,) = (registry.home / "projects").iterdir()
-    with _alone(directory), pytest.raises(RetrainingBusyError, match="another retraining is at work"):
+    with (
+        _alone(_directory(registry.home, path)),
+        pytest.raises(RetrainingBusyError, match="another retraining is at work on export-"),
+    ):
         retrain(path, registry, plan())
 
 
@@ -187,7 +181,7 @@ def test_it_goes_on_where_it_was_interrupted(registry: Registry, write_export: W
     path = write_export("stopped", maps(0, 20))
     before = registry.serving()
     short = plan(effort=effort, overrides={**PLAIN, "epochs": 3})
-    with pytest.raises(TrainingInterrupted, match="stopped after 3 of 6 steps"):
+    with pytest.raises(TrainingInterrupted, match="stopped after 4 of 6 steps"):
         retrain(path, registry, short, Stop())
     assert registry.serving() == before
     steps: list[int] = []
@@ -197,11 +191,11 @@ def test_it_goes_on_where_it_was_interrupted(registry: Registry, write_export: W
             steps.append(step)
 
     result = retrain(path, registry, dataclasses.replace(short, resume=True), Count())
-    assert steps == [4, 5, 6]
+    assert steps == [5, 6]
     assert result.version in registry.versions()
 
 
-OPTIONS = ["--epochs", "2", "--batch-size", "4", "--json"]
+OPTIONS = ["--epochs", "1", "--batch-size", "4", "--json", "--promote", "never"]
 
 
 def test_the_command_says_what_it_did(tmp_path: Path, registry: Registry, write_export: WriteExport) -> None:
@@ -223,6 +217,8 @@ def test_the_command_says_what_it_did(tmp_path: Path, registry: Registry, write_
         "seconds",
     }
     assert report["holdout"]["images"] == 3
+    assert report["reason"].startswith("--promote never; the gate: ")
+    assert registry.serving() == report["parent"] != report["version"]
     assert report["changed"]["images"] == 12
     assert Path(report["report"]).is_file()
     assert "9 images to learn from (0 corrected, 9 drawn by hand, 0 accepted unchanged), 3 held out" in run.stderr
