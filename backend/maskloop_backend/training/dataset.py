@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from maskloop_converters import datasets
-from maskloop_converters.errors import DataError
+from maskloop_converters.errors import DataError, OptionError
 from maskloop_converters.registry import load_format
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
@@ -21,6 +21,9 @@ from .metrics import VOID
 
 # Decoded images take 4 bytes a pixel; more than this and they are decoded anew at every use.
 MEMORY_LIMIT = 2 * 1024**3
+
+# How the formats whose images may be anywhere call the option that says where.
+_IMAGES_OPTION = {"coco": "images_root", "labelstudio": "images"}
 
 Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -42,9 +45,40 @@ def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset
     name = format or datasets.detect(path)
     parts = load_format(name).splits(path)
     if "train" in parts:
-        validation = datasets.read(path, name, split="val") if "val" in parts else None
-        return datasets.read(path, name, split="train"), validation
-    return datasets.read(path, name), None
+        validation = read_labelled(path, name, split="val") if "val" in parts else None
+        return read_labelled(path, name, split="train"), validation
+    return read_labelled(path, name), None
+
+
+def read_labelled(
+    path: Path,
+    format: str | None = None,  # noqa: A002 - the field's word
+    *,
+    images: Path | None = None,
+    **options: Any,
+) -> Dataset:
+    """Return a labelled dataset of any format; what Label Studio has as predictions is no label.
+
+    Args:
+        path: file or folder.
+        format: 'png', 'coco', 'tfrecord' or 'labelstudio'; None finds out.
+        images: the folder with the images, for the formats that have them elsewhere.
+        **options: of the format's own ``read``: ``split``, ``labels``, ``label_config``, ``annotations``.
+
+    Raises:
+        FormatError: no dataset that we can read.
+        OptionError: the format has no such option.
+    """
+    name = format or datasets.detect(path)
+    if name == "labelstudio":
+        options["use"] = "annotations"
+    if images is not None:
+        if name not in _IMAGES_OPTION:
+            raise OptionError(
+                f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio"
+            )
+        options[_IMAGES_OPTION[name]] = images
+    return datasets.read(path, name, **options)
 
 
 class Examples(Sequence[Example]):

@@ -43,7 +43,7 @@ class Told:
 def samples_of(targets: Sequence[NDArray[Any]], labels: LabelSet) -> list[Sample]:
     """Return samples '000', '001', ... with the given channels (VOID is uncovered); all of image k's pixels are k."""
     samples = []
-    for k, target in enumerate(targets):
+    for k, target in enumerate(np.asarray(target, np.uint8) for target in targets):
         pixels = io.BytesIO()
         Image.fromarray(np.full((*target.shape, 3), k, np.uint8)).save(pixels, "PNG")
         channels = [channel for channel in np.unique(target).tolist() if channel != VOID]
