@@ -1,1 +1,1 @@
-"""The loop: what annotators corrected becomes a better version, or nothing changes."""
+"""From corrections in Label Studio to a better version: what is trained when, on what, and whether it goes live."""
