@@ -17,6 +17,11 @@ from . import options
 @click.command
 @click.argument("source", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--project", metavar="ID|TITLE", help="A Label Studio project, instead of SOURCE.")
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder with SOURCE's images, where they are not beside it.",
+)
 @options.studio_url
 @options.studio_token
 @click.option("--from", "start", metavar="VERSION", show_default="the serving one", help="Version to start from.")
@@ -81,6 +86,7 @@ from . import options
 def command(
     source: Path | None,
     project: str | None,
+    images: Path | None,
     studio_url: str,
     studio_token: str | None,
     start: str | None,
@@ -117,6 +123,8 @@ def command(
     """
     if (source is None) == (project is None):
         raise click.UsageError("give either SOURCE, a dataset on disk, or --project, one of a Label Studio")
+    if images is not None and source is None:
+        raise click.UsageError("--images is for SOURCE; a project's images come from Label Studio")
     if fresh and start:
         raise click.UsageError("--fresh starts from no version, --from names one")
     if resume and restart:
@@ -132,7 +140,7 @@ def command(
     settings = {key: value for key, value in overrides.items() if value is not None}
     if shrink_perturb is not None:
         settings["shrink"], settings["perturb"] = shrink_perturb
-    plan = Plan(start, fresh, effort, promote, resume, restart, seed, on_error, holdout, settings)
+    plan = Plan(start, fresh, effort, promote, resume, restart, seed, on_error, holdout, images, settings)
     try:
         with ExitStack() as stack:
             stack.enter_context(_terminable())

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop_converters import datasets
 from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import DataError, FormatError, LabelError
 from maskloop_converters.formats import labelstudio
@@ -29,6 +28,7 @@ from ..studio import label_config
 from ..studio.client import StudioClient
 from ..studio.errors import ImageError, StudioError
 from ..studio.images import ImageFetcher, decode
+from ..training.dataset import read_labelled
 
 Role = Literal["corrected", "manual", "accepted"]
 ROLES: tuple[Role, ...] = ("corrected", "manual", "accepted")
@@ -119,6 +119,7 @@ def from_export(
     directory: Path,
     known: LabelSet | None,
     *,
+    images: Path | None = None,
     fetcher: ImageFetcher | None = None,
     on_error: OnError = "fail",
     watch: Watch = lambda done, total: None,
@@ -130,6 +131,7 @@ def from_export(
             and in `images/` there, then fetched from the addresses in the tasks.
         directory: where images and the chosen annotations are kept.
         known: classes of the model that the training starts from, None where it starts from none.
+        images: the folder to look for images in first.
         fetcher: of images that are not there; None fetches none.
         on_error: 'skip' leaves out and counts images that are gone and regions that cannot be read.
         watch: is told of (images there, images in all or None).
@@ -143,18 +145,19 @@ def from_export(
     file = path / "tasks.json" if path.is_dir() else path
     beside = path / "label_config.xml" if path.is_dir() else path.with_name(f"{path.stem}.label_config.xml")
     config = beside.read_text("utf-8-sig") if beside.is_file() else ""
-    places = [file.parent / "images", file.parent]
-    images = _Images(directory / "images", places, fetcher, on_error, None)
-    collector = _Collector(images, config, known, on_error, lambda number: None, watch)
+    places = [*([] if images is None else [images]), file.parent / "images", file.parent]
+    found = _Images(directory / "images", places, fetcher, on_error, None)
+    collector = _Collector(found, config, known, on_error, lambda number: None, watch)
     return collector.collect(file, directory / "collected", str(path))
 
 
-def from_dataset(path: Path, name: str, *, on_error: OnError = "fail") -> Collected:
+def from_dataset(path: Path, name: str, *, images: Path | None = None, on_error: OnError = "fail") -> Collected:
     """Collect a dataset in any other format; who drew what is known where its regions say so.
 
     Args:
         path: file or folder.
         name: of the format.
+        images: the folder with the images, for the formats that have them elsewhere.
         on_error: 'skip' leaves out and counts records that cannot be read.
 
     Raises:
@@ -163,13 +166,15 @@ def from_dataset(path: Path, name: str, *, on_error: OnError = "fail") -> Collec
     """
     parts = load_format(name).splits(path)
     split = {"split": "train"} if "train" in parts else {}
-    dataset = datasets.read(path, name, on_error=on_error, **split)
+    dataset = read_labelled(path, name, images=images, on_error=on_error, **split)
     samples = tuple(dataset)
     skipped = Tally()
     skipped.merge(dataset.skipped)
     if not samples:
         raise CorrectionsError(f"{path}: the dataset holds no sample")
-    validation = tuple(datasets.read(path, name, on_error=on_error, split="val")) if split and "val" in parts else None
+    validation = None
+    if split and "val" in parts:
+        validation = tuple(read_labelled(path, name, images=images, on_error=on_error, split="val"))
     roles = {sample.id: role_of([region.origin for region in sample.regions], derived=False) for sample in samples}
     return Collected(dataset.labels, samples, roles, validation=validation, skipped=skipped)
 

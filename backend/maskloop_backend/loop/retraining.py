@@ -95,6 +95,7 @@ class Plan:
         seed: of everything random, the first draw of the holdout included.
         on_error: 'skip' leaves out images that are gone and regions that cannot be read.
         holdout: share of the images that are never trained on; for the first draw of a project.
+        images: the folder with the images of a dataset on disk, where they are not beside it.
         overrides: training settings by name, in place of the effort's.
     """
 
@@ -107,6 +108,7 @@ class Plan:
     seed: int = 0
     on_error: OnError = "fail"
     holdout: float = SHARE
+    images: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -240,7 +242,8 @@ class _Retraining:
                 "gate": {"promote": gate.promote, "reason": gate.reason, "rule": gate.rule, "against": judging.serving},
             }
 
-        training = train(
+        results: list[RetrainResult] = []
+        train(
             as_dataset(collected, learned),
             settings,
             self.registry,
@@ -250,8 +253,16 @@ class _Retraining:
             initial=initial,
             emphasis=_emphasis(collected, learned),
             judge=judge,
+            saved=lambda training: results.append(self._finish(training, judging, initial, changed)),
+            owner=self.directory.name,
         )
-        progress.phase("report")
+        return results[0]
+
+    def _finish(
+        self, training: TrainingResult, judging: _Judging, initial: Bundle | None, changed: Mapping[str, Any]
+    ) -> RetrainResult:
+        """Write the report and, if it may be, serve the new version."""
+        self.progress.phase("report")
         decision = judging.named(training.version)
         promote, reason = self._verdict(decision, judging)
         extra: dict[str, Any] = {
@@ -259,7 +270,7 @@ class _Retraining:
             "effort": self.plan.effort,
             "served": promote,
             "why": reason,
-            "images": counts,
+            "images": self.collected.counts,
             "changed by annotators": changed,
             "notes": self.notes,
         }
@@ -274,7 +285,7 @@ class _Retraining:
             report,
             decision,
             changed,
-            counts,
+            self.collected.counts,
             tuple(self.notes),
             training,
             time.monotonic() - self.began,
@@ -535,8 +546,10 @@ def _from_path(
     name = datasets.detect(source)
     if name == "labelstudio":
         fetcher = ImageFetcher(None, None)
-        return from_export(source, directory, known, fetcher=fetcher, on_error=plan.on_error, watch=progress.moved)
-    return from_dataset(source, name, on_error=plan.on_error)
+        return from_export(
+            source, directory, known, images=plan.images, fetcher=fetcher, on_error=plan.on_error, watch=progress.moved
+        )
+    return from_dataset(source, name, images=plan.images, on_error=plan.on_error)
 
 
 def _directory(home: Path, source: Path) -> Path:
