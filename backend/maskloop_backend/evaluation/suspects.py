@@ -1,10 +1,9 @@
 """Labels that may be wrong: where a model that is sure of itself disagrees with them, away from every outline.
 
 After confident learning (Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021):
-the model is sure where its confidence is within a standard deviation of what it has where it agrees with the labels, or
-above. A model that often errs
-is no witness: what it says counts by how often the labels agree when it says so, and by how often it recognises the
-class that it denies. A class that it never finds is never suspected.
+the model counts as sure where its confidence is no more than a standard deviation below what it has where it agrees with
+the labels of that class. A model that often errs is no witness: what it says counts by how often the labels agree when
+it says so, and by how often it recognises the class that it denies. A class that it never finds is never suspected.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from ..training.metrics import VOID
 from .boundary import tolerance_of
 
-# Below this mean confidence, of 255, a model of two classes would not even choose.
-_FLOOR = 128
+# Nobody calls a model sure that gives every fourth chance to other classes: mean confidence, of 255.
+_FLOOR = 0.75 * 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +91,11 @@ class SuspectFinder:
         self._agreement[:, 3] += np.bincount(predicted[right], sure, classes).astype(np.int64)
         self._agreement[:, 4] += np.bincount(predicted[right], sure**2, classes).astype(np.int64)
         reach = tolerance_of(*target.shape)
-        disagreed = np.where(comparable & ~right, target.astype(np.int64) * classes + predicted, -1)
-        pairs, sizes = np.unique(disagreed[disagreed >= 0], return_counts=True)
-        # a disc that reaches beyond the tolerance on every side is at least so large
-        for pair in pairs[sizes >= (2 * reach + 1) ** 2 // 2].tolist():
-            self._components(index, pair, (disagreed == pair).astype(np.uint8), confidence, reach)
+        # agreement is the last number
+        pairs = np.where(comparable & ~right, target.astype(np.int32) * classes + predicted, classes**2)
+        sizes = np.bincount(pairs.ravel(), minlength=classes**2 + 1)[: classes**2]
+        for pair in np.flatnonzero(sizes >= (2 * reach + 1) ** 2).tolist():
+            self._components(index, pair, (pairs == pair).astype(np.uint8), confidence, reach)
 
     def ranked(self, limit: int | None = None) -> list[Suspect]:
         """Return the suspects, most wrongly labelled pixels first."""
@@ -123,14 +122,14 @@ class SuspectFinder:
     def _components(
         self, index: int, pair: int, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], reach: int
     ) -> None:
-        """Keep the connected parts of a mask that are thicker than an outline's tolerance."""
+        """Keep the connected parts of a mask into which a square fits that reaches over an outline's tolerance."""
         # the picture's border is no edge of an area
-        depth = cv2.distanceTransform(np.pad(mask, 1, mode="edge"), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        if depth.max() <= reach:
+        deep = cv2.erode(mask, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+        if not deep.any():
             return
         _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         label, predicted = divmod(pair, len(self._labels))
-        for part in np.unique(parts[(depth > reach) & (mask > 0)]).tolist():
+        for part in np.unique(parts[deep > 0]).tolist():
             left, top, width, height, area = stats[part].tolist()
             inside = parts[top : top + height, left : left + width] == part
             mean = float(confidence[top : top + height, left : left + width][inside].mean())
