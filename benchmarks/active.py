@@ -32,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", type=Path)
     parser.add_argument("--weights", help="imagenet, or a file with VGG16's convolutions")
-    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=["default", "random", "foreground-random"])
+    parser.add_argument(
+        "--strategies", nargs="+", choices=STRATEGIES, default=["default", "random", "foreground-random"]
+    )
     parser.add_argument("--start", type=int, default=40)
     parser.add_argument("--step", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=9)

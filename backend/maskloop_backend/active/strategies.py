@@ -16,9 +16,7 @@ from maskloop_converters.errors import DataError
 from .selection import k_center, power_sample
 from .uncertainty import Measure, Signals
 
-Strategy = Literal[
-    "default", "entropy", "margin", "bald", "class-balanced", "diverse", "foreground-random", "random"
-]
+Strategy = Literal["default", "entropy", "margin", "bald", "class-balanced", "diverse", "foreground-random", "random"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 # Share of a batch that the default mix draws at random: no score is trusted alone.
@@ -86,16 +84,16 @@ def choose(
         raise StrategyError(f"{count} images cannot be chosen from {len(pool)}")
     rng = np.random.default_rng((seed, round_number))
     if strategy == "random":
-        return rng.permutation(len(pool))[:count].tolist()
+        return [int(k) for k in rng.permutation(len(pool))[:count]]
     if strategy == "foreground-random":
         return _foreground_random(pool, count, rng)
     if strategy == "class-balanced":
         return _class_balanced(pool, count)
     if strategy == "diverse":
-        return k_center(_features(pool), count, covered=_features(labelled)).tolist()
+        return [int(k) for k in k_center(_features(pool), count, covered=_features(labelled))]
     if strategy == "default":
         return _default(pool, count, labelled, round_number, rng)
-    return np.argsort([-signals.scores[strategy] for signals in pool], kind="stable")[:count].tolist()
+    return sorted(range(len(pool)), key=lambda index: -pool[index].scores[strategy])[:count]
 
 
 def usefulness(strategy: Strategy, signals: Signals) -> float:
@@ -112,9 +110,9 @@ def _default(
     candidates = power_sample(scores, min(len(pool), _CANDIDATES * wanted), beta=1.0 + round_number, rng=rng)
     features = _features(pool)
     picked = k_center(features[candidates], wanted, covered=_features(labelled))
-    chosen = candidates[picked].tolist()
+    chosen: list[int] = candidates[picked].tolist()
     others = np.setdiff1d(np.arange(len(pool)), chosen)
-    drawn = rng.permutation(others)[:by_chance].tolist()
+    drawn: list[int] = rng.permutation(others)[:by_chance].tolist()
     return chosen + drawn
 
 
@@ -140,7 +138,7 @@ def _foreground_random(pool: Sequence[Signals], count: int, rng: np.random.Gener
     chosen: list[int] = []
     while len(chosen) < count:
         classes = sorted({k for i in left for k in pool[i].by_class if pool[i].area[k] >= _SEEN})
-        weights = np.ones(len(left))
+        weights: NDArray[np.float64] = np.ones(len(left))
         if classes:
             k = int(rng.choice(classes))
             weights = np.array([float(pool[i].area[k]) if k in pool[i].by_class else 0.0 for i in left])

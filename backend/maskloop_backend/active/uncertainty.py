@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,13 @@ from PIL import Image
 
 from maskloop_converters.errors import DataError
 
+from ..inference.score import TOP_SHARE, region_of_interest
 from ..model.bundle import Bundle
 from ..model.preprocessing import missing
 
 Measure = Literal["entropy", "margin", "bald"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
-# Share of the pixels that stand for an image.
-TOP_SHARE = 0.1
-# Pixels on either side of a predicted border that belong to its band: half a cell of the last feature map.
-BAND = 16
 # Passes of the head with random dropout; more change the figure by less than images differ.
 PASSES = 8
 # A longer side is shrunk to it: uncertainty is smooth over a cell of 32 pixels, and memory stays bounded.
@@ -188,10 +184,12 @@ def bald(draws: Any) -> NDArray[np.float32]:
     Returns:
         float32 (...): entropy of the mean less mean of the entropies.
     """
-    total, inner, count = np.float32(0), np.float32(0), 0
+    total: Any = 0.0
+    inner: Any = 0.0
+    count = 0
     for probability in draws:
         total, inner, count = total + probability, inner + entropy(probability), count + 1
-    gained: NDArray[np.float32] = entropy(total / count) - inner / count
+    gained: NDArray[np.float32] = entropy(np.asarray(total / count)) - np.asarray(inner / count)
     return gained.clip(0, 1)
 
 
@@ -214,7 +212,7 @@ def signals(
         background: channel that is no foreground, None where all are.
     """
     interesting = region_of_interest(label_map, background)
-    scores = {measure: top_mean(values[interesting]) for measure, values in maps.items()}
+    scores = {m: top_mean(values if interesting is None else values[interesting]) for m, values in maps.items()}
     present = [k for k in np.unique(label_map).tolist() if k != background] or [int(label_map.flat[0])]
     pooled = features.mean((0, 1))
     return Signals(
@@ -223,26 +221,6 @@ def signals(
         (np.bincount(label_map.ravel(), minlength=classes) / label_map.size).astype(np.float32),
         (pooled / max(float(np.linalg.norm(pooled)), 1e-12)).astype(np.float32),
     )
-
-
-def region_of_interest(label_map: NDArray[np.uint8], background: int | None) -> NDArray[np.bool_]:
-    """Return the pixels of predicted foreground and those near predicted borders; all where there are none.
-
-    Args:
-        label_map: uint8 (H, W), predicted channels.
-        background: channel that is no foreground, None where all are.
-
-    Returns:
-        bool (H, W).
-    """
-    if background is None:
-        return np.ones(label_map.shape, np.bool_)
-    foreground = label_map != background
-    if not foreground.any():
-        return np.ones(label_map.shape, np.bool_)
-    side = 2 * BAND + 1
-    wider = cv2.dilate(foreground.astype(np.uint8), np.ones((side, side), np.uint8))
-    return wider.astype(np.bool_)
 
 
 def top_mean(values: NDArray[np.float32], share: float = TOP_SHARE) -> float:

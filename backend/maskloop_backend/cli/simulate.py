@@ -15,13 +15,21 @@ _STRATEGIES = "default,random,foreground-random"
 @click.command
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
 @click.option("--from", "version", metavar="VERSION", help="Whose backbone sees the images.  [default: the served one]")
-@click.option("--strategies", default=_STRATEGIES, show_default=True, help="To compare; `maskloop rank --help` explains.")
-@click.option("--start", type=click.IntRange(1), default=40, show_default=True, help="Images labelled at the beginning.")
+@click.option(
+    "--strategies", default=_STRATEGIES, show_default=True, help="To compare; `maskloop rank --help` explains."
+)
+@click.option(
+    "--start", type=click.IntRange(1), default=40, show_default=True, help="Images labelled at the beginning."
+)
 @click.option("--step", type=click.IntRange(1), default=40, show_default=True, help="Images labelled in every round.")
-@click.option("--rounds", type=click.IntRange(1), default=8, show_default=True, help="At most; ends when all are labelled.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=8, show_default=True, help="At most; ends when all are labelled."
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Repetitions.")
 @click.option("--training-steps", type=click.IntRange(1), default=400, show_default=True, help="Batches a training.")
-@click.option("--size", type=click.IntRange(32), default=512, show_default=True, help="Shrink images with a longer side.")
+@click.option(
+    "--size", type=click.IntRange(32), default=512, show_default=True, help="Shrink images with a longer side."
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.svg", help="Draw the curves.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.svg.")
 @options.home
@@ -93,16 +101,18 @@ def command(
             measured,
             plan,
             each=progress,
-            said=lambda p: click.echo(
-                f"{p.strategy}, seed {p.seed}: {p.labelled} images, mIoU {p.miou:.3f}", err=True
-            ),
+            said=lambda p: click.echo(f"{p.strategy}, seed {p.seed}: {p.labelled} images, mIoU {p.miou:.3f}", err=True),
         )
     drawn = curves(points)
     if plot is not None:
         with atomic_file(plot, overwrite=overwrite) as aside:
             aside.write_text(curves_svg(drawn, f"{dataset.name}: mean of {seeds} seeds"), encoding="utf-8")
     if as_json:
-        click.echo(json.dumps({"version": chosen, "points": [p.to_json() for p in points], "curves": [c.to_json() for c in drawn]}))
+        click.echo(
+            json.dumps(
+                {"version": chosen, "points": [p.to_json() for p in points], "curves": [c.to_json() for c in drawn]}
+            )
+        )
         return
     final = next((curve for curve in drawn if curve.strategy == "random"), None)
     for curve in drawn:
@@ -113,7 +123,11 @@ def command(
             click.echo(f"  {count:8}   {miou:.3f} ± {spread:.3f}  {_percent(following):>15}   {_percent(rest):>17}")
         if final is not None and curve is not final:
             needed = curve.reaches(final.miou[-1])
-            text = "does not reach" if needed is None else f"reaches with {needed:.0f} images ({needed / final.labelled[-1]:.0%})"
+            text = (
+                "does not reach"
+                if needed is None
+                else f"reaches with {needed:.0f} images ({needed / final.labelled[-1]:.0%})"
+            )
             click.echo(f"  {text} what random has with {final.labelled[-1]}")
 
 
