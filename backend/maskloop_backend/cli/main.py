@@ -23,7 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("maskloop_backend.cli.doctor", "Find what is wrong between Label Studio and the backend; say the fix."),
     "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
-    "models": ("maskloop_backend.cli.models", "List and show the model versions, choose the one that is served."),
+    "models": (
+        "maskloop_backend.cli.models",
+        "List, compare, carry over and remove model versions; choose the served one.",
+    ),
     "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
     "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),
 }
