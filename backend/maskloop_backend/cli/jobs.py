@@ -25,8 +25,10 @@ def command() -> None:
 @options.json_output
 def list_jobs(home: Path, as_json: bool) -> None:
     """List the jobs, the newest first."""
-    jobs = [_described(queue := _queue(home), job.id) for job in _queue(home).jobs()]
-    del queue
+    from ..loop.worker import describe
+
+    queue = _queue(home)
+    jobs = [describe(queue, job) for job in queue.jobs()]
     if as_json:
         click.echo(json.dumps(jobs, ensure_ascii=False))
         return
@@ -43,7 +45,10 @@ def list_jobs(home: Path, as_json: bool) -> None:
 @options.json_output
 def show(job: int, home: Path, as_json: bool) -> None:
     """Show what is known of a JOB."""
-    found = _described(_queue(home), job)
+    from ..loop.worker import describe
+
+    queue = _queue(home)
+    found = describe(queue, queue.job(job))
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
@@ -72,11 +77,11 @@ def cancel(job: int, home: Path) -> None:
     from ..loop.worker import stop_trainings
 
     queue = _queue(home)
-    done = queue.cancel(job)
-    if done.state == "running" and not stop_trainings(queue):
+    if queue.cancel(job).state == "running":
         click.echo(f"job {job} stops as soon as its training has written its checkpoint", err=True)
-    else:
-        click.echo(f"job {job} is cancelled", err=True)
+        # of a server that is gone; one that runs does it itself
+        stop_trainings(queue)
+    click.echo(f"job {job} is {queue.job(job).state}", err=True)
 
 
 @command.command()
@@ -107,13 +112,6 @@ def _queue(home: Path) -> JobQueue:
     from ..loop.queue import JobQueue
 
     return JobQueue(home)
-
-
-def _described(queue: JobQueue, number: int) -> dict[str, Any]:
-    from ..loop.worker import progress
-
-    job = queue.job(number)
-    return {**job.to_json(), "progress": progress(queue.directory(number)) if job.state == "running" else None}
 
 
 def _told(job: dict[str, Any]) -> str:
