@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "connect": ("maskloop_backend.cli.connect", "Register the backend in a Label Studio project, the right way."),
     "doctor": ("maskloop_backend.cli.doctor", "Find what is wrong between Label Studio and the backend; say the fix."),
     "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
+    "retrain": ("maskloop_backend.cli.retrain", "Make a better model of what annotators corrected, or change nothing."),
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
     "models": (
         "maskloop_backend.cli.models",

@@ -79,7 +79,7 @@ def write_report(
         _class_table(assessment, colors),
         _confusions(measurement),
         _calibration(measurement),
-        _legend(measurement, colors),
+        _legend(measurement, colors, [("wrong", pictures.BAD)]),
     ]
     if worst:
         body.append("<h2>Worst images</h2><p class=soft>Those with the largest share of wrong pixels.</p>")
@@ -143,7 +143,9 @@ def write_gate_report(
         _comparison_table(compared) if compared else "",
         *(_class_differences(comparison, name, candidate, colors) for comparison, name in compared),
         _extra(extra),
-        _legend(candidate, colors),
+        _legend(
+            candidate, colors, [("mended", pictures.GOOD), ("damaged", pictures.BAD), ("still wrong", pictures.BOTH)]
+        ),
     ]
     for heading, indices, empty in (
         ("Most improved images", improved, "No image got better."),
@@ -153,10 +155,7 @@ def write_gate_report(
         for k in indices:
             index = places[candidate.ids[k]]
             image, target = examples[index]
-            caption = (
-                f"<b>{escape(candidate.ids[k])}</b> wrong pixels: {1 - before[k]:.1%} &rarr; {1 - after[k]:.1%} "
-                f"({_signed(gain[k] * 100, 1)} points right)"
-            )
+            caption = f"<b>{escape(candidate.ids[k])}</b> wrong pixels: {1 - before[k]:.1%} &rarr; {1 - after[k]:.1%}"
             drawn = [
                 ("labelled", pictures.overlay(image, target, colors)),
                 ("before", pictures.overlay(image, old[index], colors)),
@@ -447,7 +446,8 @@ def _change_cells(change: Difference | None) -> str:
 
 
 def _extra(values: Mapping[str, Any]) -> str:
-    return "".join(f"<h2>{escape(_words(name))}</h2>{_value(value)}" for name, value in values.items())
+    parts = (f"<h2>{escape(_words(name).capitalize())}</h2>{_value(value)}" for name, value in values.items())
+    return "".join(parts)
 
 
 def _value(value: Any) -> str:
@@ -482,10 +482,16 @@ def _figure(caption: str, drawn: Sequence[tuple[str, pictures.Pixels]], longest:
     return f'<figure><figcaption>{caption}</figcaption><div class="row">{cells}</div></figure>'
 
 
-def _legend(measurement: Measurement, colors: Sequence[Color]) -> str:
+def _legend(measurement: Measurement, colors: Sequence[Color], marks: Sequence[tuple[str, Color]]) -> str:
     names = [*measurement.labels, *(["class that the dataset lacks"] if measurement.foreign else [])]
-    entries = "".join(f"<span>{_swatch(colors[k])}{escape(name)}</span>" for k, name in enumerate(names))
-    return f'<h2>Pictures</h2><p class="legend">{entries}</p>'
+
+    def entries(pairs: Iterable[tuple[str, Color]]) -> str:
+        return "".join(f"<span>{_swatch(color)}{escape(name)}</span>" for name, color in pairs)
+
+    return (
+        f'<h2>Pictures</h2><p class="legend">{entries(zip(names, colors, strict=False))}</p>'
+        f'<p class="legend">On grey: {entries(marks)} striped: not labelled</p>'
+    )
 
 
 def _column(measurement: Measurement, column: int) -> str:

@@ -92,11 +92,11 @@ class SuspectFinder:
         self._agreement[:, 3] += np.bincount(predicted[right], sure, classes).astype(np.int64)
         self._agreement[:, 4] += np.bincount(predicted[right], sure**2, classes).astype(np.int64)
         reach = tolerance_of(*target.shape)
-        disagreed = np.where(comparable & ~right, target.astype(np.int64) * classes + predicted, -1)
-        pairs, sizes = np.unique(disagreed[disagreed >= 0], return_counts=True)
-        # a disc that reaches beyond the tolerance on every side is at least so large
-        for pair in pairs[sizes >= (2 * reach + 1) ** 2 // 2].tolist():
-            self._components(index, pair, (disagreed == pair).astype(np.uint8), confidence, reach)
+        # agreement is the last number
+        pairs = np.where(comparable & ~right, target.astype(np.int32) * classes + predicted, classes**2)
+        sizes = np.bincount(pairs.ravel(), minlength=classes**2 + 1)[: classes**2]
+        for pair in np.flatnonzero(sizes >= (2 * reach + 1) ** 2).tolist():
+            self._components(index, pair, (pairs == pair).astype(np.uint8), confidence, reach)
 
     def ranked(self, limit: int | None = None) -> list[Suspect]:
         """Return the suspects, most wrongly labelled pixels first."""
@@ -123,14 +123,14 @@ class SuspectFinder:
     def _components(
         self, index: int, pair: int, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], reach: int
     ) -> None:
-        """Keep the connected parts of a mask that are thicker than an outline's tolerance."""
+        """Keep the connected parts of a mask into which a square fits that reaches over an outline's tolerance."""
         # the picture's border is no edge of an area
-        depth = cv2.distanceTransform(np.pad(mask, 1, mode="edge"), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        if depth.max() <= reach:
+        deep = cv2.erode(mask, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+        if not deep.any():
             return
         _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         label, predicted = divmod(pair, len(self._labels))
-        for part in np.unique(parts[(depth > reach) & (mask > 0)]).tolist():
+        for part in np.unique(parts[deep > 0]).tolist():
             left, top, width, height, area = stats[part].tolist()
             inside = parts[top : top + height, left : left + width] == part
             mean = float(confidence[top : top + height, left : left + width][inside].mean())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
 import math
+import re
 import shutil
 import signal
 import threading
@@ -139,11 +141,14 @@ def train(
     initial: Bundle | None = None,
     emphasis: Emphasis | None = None,
     judge: Callable[[Bundle], Mapping[str, Any]] | None = None,
+    saved: Callable[[TrainingResult], None] | None = None,
+    owner: str = "",
 ) -> TrainingResult:
     """Train a model and add it to the registry.
 
     The weights with the best validation mIoU are kept. Until the end, a checkpoint stands in
-    ``<home>/training/<name>/``, named by the settings and the data; it is removed when the version is in the registry.
+    ``<home>/training/<name>/``, named by the settings, the data and the start; it is removed when the version is in the
+    registry.
     TensorBoard logs stand in ``<home>/tensorboard/<name>/`` and stay.
 
     Where the memory does not suffice, the training begins anew with half the batch size, down to 1.
@@ -161,6 +166,9 @@ def train(
             lacks are dropped, those that the version lacks are added (:func:`~.growing.take_weights`).
         emphasis: which samples are drawn more often, and which less.
         judge: is given the trained model before it is saved; what it returns is added to the version's metrics.
+        saved: is called when the version is in the registry. Only after it the checkpoint is removed, so that a process
+            which dies on the way can be resumed there.
+        owner: what is trained for ('project-7'): it has one unfinished training at most, an older one is removed.
 
     Raises:
         TrainingDataError: the data cannot be trained on.
@@ -183,9 +191,14 @@ def train(
     fingerprint = hashlib.sha256(f"{examples.fingerprint} {measured.fingerprint}".encode()).hexdigest()
     progress = progress or Silent()
     crop = settings.crop or default_crop(examples.shapes)
+    asked = settings
+    name = f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis())}"
+    if owner:
+        _remove_others(registry.home / "training", owner, name)
     while True:
-        name = _name(settings, fingerprint, initial, emphasis or Emphasis())
         directory = registry.home / "training" / name
+        if settings.batch_size != asked.batch_size:
+            directory = directory.with_name(f"{name}-batch{settings.batch_size}")
         if (directory / STATE_FILE).exists() and not resume:
             if not restart:
                 raise UnfinishedTrainingError(
@@ -236,6 +249,8 @@ def train(
         judged = {**metrics, **judge(bundle)}
         bundle = Bundle(bundle.model, dataclasses.replace(bundle.record, metrics=judged))
     result = dataclasses.replace(result, version=registry.add(bundle))
+    if saved is not None:
+        saved(result)
     shutil.rmtree(directory, ignore_errors=True)
     return result
 
@@ -469,12 +484,20 @@ def _is_exhausted(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ResourceExhausted" in repr(error)
 
 
-def _name(settings: TrainingSettings, fingerprint: str, initial: Bundle | None, emphasis: Emphasis) -> str:
-    """Return the name of a training: the same for the same settings and data, on any day."""
+def _fingerprint(settings: TrainingSettings, data: str, initial: Bundle | None, emphasis: Emphasis) -> str:
+    """Return what tells trainings apart: the same for the same settings, data and start, on any day."""
     start = "" if initial is None else initial.record.sha256
     drawn = [sorted(emphasis.ids), sorted(emphasis.weights.items())]
-    text = json.dumps([settings.to_json(), fingerprint, start, drawn], sort_keys=True)
-    return f"{settings.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    text = json.dumps([settings.to_json(), data, start, drawn], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _remove_others(trainings: Path, owner: str, name: str) -> None:
+    """Remove the unfinished trainings of an owner whose data or settings have changed since; nobody can resume them."""
+    for path in trainings.glob(f"{glob.escape(owner)}-*"):
+        ending = path.name.removeprefix(f"{owner}-")
+        if not path.name.startswith(name) and re.fullmatch(r"[0-9a-f]{12}(-batch\d+)?", ending):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _same_size(shapes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and segmenters that answer what they are told."""
+"""Labelled images in memory, segmenters that answer what they are told, and measurements that are made up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskloop_backend.evaluation.measurement import Measurement
 from maskloop_backend.inference.prediction import Prediction
 from maskloop_backend.training.dataset import Examples
 from maskloop_backend.training.metrics import VOID
@@ -58,3 +59,24 @@ def examples_of(targets: Sequence[NDArray[Any]], names: Sequence[str]) -> Exampl
     """Return :func:`samples_of` channels as examples."""
     labels = LabelSet.from_names(list(names))
     return Examples(samples_of(targets, labels), labels)
+
+
+def measured(confusion: Any, version: str = "v", labels: tuple[str, ...] = ("sky", "road")) -> Measurement:
+    """Return a measurement with confusion matrices (N, K, K), outlines as long as the areas are large."""
+    square = np.asarray(confusion, np.int64)
+    images, classes = square.shape[:2]
+    hits, truth, predicted = np.diagonal(square, axis1=1, axis2=2), square.sum(2), square.sum(1)
+    return Measurement(
+        version,
+        labels[:classes],
+        tuple(f"{k:04}" for k in range(images)),
+        np.concatenate([square, np.zeros((images, classes, 1), np.int64)], axis=2),
+        np.stack([hits, predicted, hits, truth], axis=2),
+        np.zeros((images, 15, 3), np.int64),
+    )
+
+
+def two_classes(right: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (N, 2, 2): of 1000 pixels of each class of image n, right[n] are right."""
+    hits = np.rint(np.clip(right, 0, 1) * 1000).astype(np.int64)
+    return np.stack([np.stack([hits, 1000 - hits], -1), np.stack([1000 - hits, hits], -1)], -2)

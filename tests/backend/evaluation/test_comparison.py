@@ -13,26 +13,7 @@ from maskloop_backend.evaluation.comparison import compare, estimate
 from maskloop_backend.evaluation.measurement import Measurement, MeasurementError
 from maskloop_backend.evaluation.scores import Scores
 
-
-def measured(confusion: Any, version: str = "v", labels: tuple[str, ...] = ("sky", "road")) -> Measurement:
-    """Return a measurement with confusion matrices (N, K, K), outlines as long as the areas are large."""
-    square = np.asarray(confusion, np.int64)
-    images, classes = square.shape[:2]
-    hits, truth, predicted = np.diagonal(square, axis1=1, axis2=2), square.sum(2), square.sum(1)
-    return Measurement(
-        version,
-        labels[:classes],
-        tuple(f"{k:04}" for k in range(images)),
-        np.concatenate([square, np.zeros((images, classes, 1), np.int64)], axis=2),
-        np.stack([hits, predicted, hits, truth], axis=2),
-        np.zeros((images, 15, 3), np.int64),
-    )
-
-
-def two_classes(right: NDArray[Any]) -> NDArray[np.int64]:
-    """Return (N, 2, 2): of 1000 pixels of each class of image n, right[n] are right."""
-    hits = np.rint(np.clip(right, 0, 1) * 1000).astype(np.int64)
-    return np.stack([np.stack([hits, 1000 - hits], -1), np.stack([1000 - hits, hits], -1)], -2)
+from .labelled import measured, two_classes
 
 
 def test_a_drawn_case() -> None:

@@ -12,6 +12,9 @@ from maskloop_backend.evaluation.comparison import Comparison, compare
 from maskloop_backend.evaluation.gate import Decision, decide
 from maskloop_backend.evaluation.measurement import Measurement
 
+from .labelled import measured as two_class_measurement
+from .labelled import two_classes
+
 RANDOM = np.random.default_rng(11)
 # how difficult each of 40 images is, and how much a version's share of right pixels wanders besides
 LEVEL = RANDOM.uniform(0.5, 0.8, 40)
@@ -144,6 +147,23 @@ def test_a_version_without_a_new_class_loses_to_one_that_has_learnt_it() -> None
     assert found.holdout is not None
     assert found.holdout.iou["sign"] is not None
     assert found.holdout.iou["sign"].serving == 0
+
+
+@pytest.mark.parametrize(
+    ("gain", "least", "most"), [(-0.04, 0, 0), (-0.02, 0, 0.03), (0, 0.02, 0.25), (0.02, 0.6, 1), (0.04, 0.93, 1)]
+)
+def test_worse_versions_stay_out_and_better_ones_go_live(gain: float, least: float, most: float) -> None:
+    """Of 150 candidates that are better by ``gain`` in truth, so many are promoted on 20 images and 8 corrections."""
+    random = np.random.default_rng(0)
+
+    def drawn(images: int) -> Comparison:
+        level = random.normal(0.75, 0.1, images)
+        pair = (level + random.normal(gain, 0.05, images), level)
+        one, two = (two_class_measurement(two_classes(right)) for right in pair)
+        return compare(one, two, resamples=300)
+
+    promoted = sum(decide(drawn(20), drawn(8)).promote for _ in range(150))
+    assert least <= promoted / 150 <= most
 
 
 def test_json_says_it_all() -> None:

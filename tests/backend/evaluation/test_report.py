@@ -163,7 +163,7 @@ def test_the_gate_s_report_says_why_and_shows_it(
     parsed, values = Page(page), json.loads((page.parent / "report.json").read_text("utf-8"))
     assert parsed.text.count("Promoted only if") == 1
     assert ("Not promoted " in parsed.text) is not promote
-    for text in (decision.reason, sections, "changed by annotators", "0.25", "held-out corrections, 3 images"):
+    for text in (decision.reason, sections, "Changed by annotators", "0.25", "held-out corrections, 3 images"):
         assert text in parsed.text
     assert len(parsed.pictures) == 4 * 4
     assert values["promote"] is promote

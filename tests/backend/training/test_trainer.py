@@ -27,6 +27,7 @@ from maskloop_backend.training.trainer import (
     Silent,
     TrainingError,
     TrainingInterrupted,
+    TrainingResult,
     UnfinishedTrainingError,
     evaluate,
     train,
@@ -250,6 +251,46 @@ def test_too_little_memory_means_smaller_batches_and_then_a_clear_stop(
     with pytest.raises(TrainingError, match="the memory does not suffice to train on one crop of 64 x 64 pixels"):
         train(dataset, settings, Registry(tmp_path / "other"))
     assert not Registry(tmp_path / "other").versions()
+
+
+def test_what_follows_the_saving_is_done_again_after_a_crash(tmp_path: Path, dataset: Dataset, parent: Bundle) -> None:
+    registry, seen = Registry(tmp_path), []
+
+    def crash(result: TrainingResult) -> None:
+        seen.append(result.version)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        train(dataset, FROZEN, registry, initial=parent, saved=crash, owner="project-7")
+    assert registry.versions() == seen
+    steps = []
+
+    class Count(Silent):
+        def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
+            steps.append(step)
+
+    again = train(
+        dataset,
+        FROZEN,
+        registry,
+        Count(),
+        initial=parent,
+        resume=True,
+        saved=lambda r: seen.append(r.version),
+        owner="project-7",
+    )
+    assert seen == [again.version] * 2
+    assert not steps
+    assert not list((tmp_path / "training").iterdir())
+
+
+def test_an_owner_has_one_unfinished_training_at_most(tmp_path: Path, dataset: Dataset) -> None:
+    """Its data changed: nobody can go on with the old one. Those of others stay."""
+    registry = Registry(tmp_path)
+    for owner, seed in (("a", 1), ("a-b", 1), ("a", 2)):
+        with pytest.raises(TrainingInterrupted):
+            train(dataset, replace(QUICK, seed=seed), registry, Stop(1), owner=owner, resume=True)
+    assert sorted(path.name.rpartition("-")[0] for path in (tmp_path / "training").iterdir()) == ["a", "a-b"]
 
 
 def test_it_logs_for_tensorboard(tmp_path: Path, dataset: Dataset) -> None:
