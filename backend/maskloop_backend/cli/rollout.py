@@ -15,7 +15,9 @@ from . import options
 @click.argument("project", metavar="PROJECT")
 @click.argument("version", required=False)
 @click.option("--promote", is_flag=True, help="Have the backend serve VERSION first, for all its projects.")
-@click.option("--remove-old", is_flag=True, help="Delete the predictions of the version that the project showed before.")
+@click.option(
+    "--remove-old", is_flag=True, help="Delete the predictions of the version that the project showed before."
+)
 @options.studio_url
 @options.studio_token
 @options.backend_user

@@ -175,7 +175,9 @@ def _connection(
     try:
         if ours:
             title = str(ours[0]["title"])
-            return client.update_connection(int(ours[0]["id"]), connection_values(project, url, login, interactive, title))
+            return client.update_connection(
+                int(ours[0]["id"]), connection_values(project, url, login, interactive, title)
+            )
         made = client.create_connection(connection_values(project, url, login, interactive, "maskloop"))
     except StudioError as error:
         # A refused address can leave a connection behind that looks healthy but has no webhook.
