@@ -2,7 +2,7 @@
 # make test   install what the tests need, run them all
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy
-# make bench  side-by-side measurements against peers
+# make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
 
 PYTHON ?= python3
@@ -44,7 +44,10 @@ test: .venv/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
 
 bench: .venv/.dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python benchmarks/codecs.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
+	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/serving.py
 
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)

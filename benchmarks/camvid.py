@@ -10,15 +10,24 @@ numbers in HOME/camvid.json. Published for the same split and classes, FCN-32s w
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.registry.store import Registry
+from maskloop_backend.studio.images import decode
 from maskloop_backend.training.dataset import read_source
 from maskloop_backend.training.metrics import Evaluation
 from maskloop_backend.training.settings import TrainingSettings
 from maskloop_backend.training.trainer import Silent, train
+from maskloop_converters import Dataset, Region, RunList, overlay
+from maskloop_converters.formats.labels import color_table
 
 
 class Lines(Silent):
@@ -49,6 +58,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--crop", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--evaluate-every", type=int, default=1)
+    parser.add_argument("--pictures", type=Path, help="draw validation images here: image, truth, prediction")
     options = parser.parse_args()
     dataset, validation = read_source(options.camvid)
     settings = TrainingSettings(
@@ -74,6 +84,26 @@ def main() -> None:
     }
     (options.home / "camvid.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
+    if options.pictures:
+        draw_pictures(options.pictures, Registry(options.home), result.version, validation)
+
+
+def draw_pictures(folder: Path, registry: Registry, version: str, validation: Dataset, *, every: int = 25) -> None:
+    """Draw every so many validation images: the image, the truth over it, the prediction over it."""
+    predictor = Predictor(registry.load(version))
+    labels = validation.labels
+    colors = color_table(labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    for sample in itertools.islice(validation, 0, None, every):
+        encoded = sample.image.read_bytes()
+        assert encoded is not None
+        image = decode(encoded, sample.id)
+        (prediction,) = predictor.predict([image])
+        ids, masks = RunList.from_label_map(prediction.label_map)
+        regions = tuple(Region(labels.classes[k].id) for k in ids.tolist())
+        drawn = overlay.draw(dataclasses.replace(sample, masks=masks, regions=regions), colors)
+        side_by_side = np.concatenate([image, overlay.draw(sample, colors), drawn], axis=1)
+        Image.fromarray(side_by_side).save(folder / f"camvid-{sample.id.replace('/', '_')}.jpg", quality=85)
 
 
 if __name__ == "__main__":

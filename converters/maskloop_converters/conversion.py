@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets
-from .errors import DataError, MaskloopError, TargetError
-from .formats.output import staged
+from .atomic import staged
+from .errors import DataError, OutputExistsError, TargetError, VerificationError
 from .registry import load_format
 from .relabel import relabel
 from .report import OnError, Tally, WriteReport
@@ -25,10 +25,6 @@ Progress = Callable[[int, "int | None"], None]
 # Samples that one thread may read ahead of the writer: bounds memory, hides the reader's time behind the writer's.
 READ_AHEAD = 16
 _EXAMPLES = 5
-
-
-class VerificationError(MaskloopError, ValueError):
-    """The output, read back, is not what was written; it was not put in place."""
 
 
 @dataclass(slots=True)
@@ -122,9 +118,10 @@ def convert(
         FormatError: the source cannot be read; the message names file, record and reason.
         TargetError: ``strict``, and something would be lost.
         VerificationError: ``verify``, and something came back different.
-        OutputExistsError: something is at ``target`` already.
+        OutputExistsError: something is at ``target`` already, or writing there would touch what is read.
     """
     source, target = Path(source), Path(target)
+    _keep_apart(source, target)
     started = time.perf_counter()
     name = source_format or datasets.detect(source)
     dataset = datasets.read(source, name, **(read_options or {}), on_error=on_error)
@@ -133,9 +130,10 @@ def convert(
     report = ConversionReport(name, to)
     counts = [part.count for part in parts.values() if part.count is not None]
     counter = _Counter(progress, sum(counts) if len(counts) == len(parts) else None)
+    folders: set[Path] = set()
     with staged(target, overwrite=overwrite) as aside:
         for part, samples in parts.items():
-            counted = replace(samples, samples=_Passing(samples, workers, counter))
+            counted = replace(samples, samples=_Passing(samples, workers, counter, folders))
             report.parts[part] = datasets.write(counted, aside / part, to, **(write_options or {}))
         report.skipped.merge(dataset.skipped)
         if strict and report.written.losses:
@@ -148,8 +146,34 @@ def convert(
                 _verified(samples, aside / part, to, exact=not report.parts[part].losses)
                 for part, samples in parts.items()
             )
+        _keep_images(folders, [target.parent / entry.name for entry in aside.parent.iterdir()])
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _keep_apart(source: Path, target: Path) -> None:
+    """Refuse an output in the place of what is read: the source is read while and after the output is written."""
+    read, written = source.resolve(), target.resolve()
+    if read == written:
+        raise OutputExistsError(f"{target} is the source itself; nothing was written: give another place")
+    if read in written.parents:
+        raise OutputExistsError(f"{target} lies inside the source {source}; nothing was written: give a place outside")
+    if written in read.parents and written.is_dir():
+        raise OutputExistsError(
+            f"the source {source} lies inside {target}, which the output would replace; nothing was written: "
+            "give another place"
+        )
+
+
+def _keep_images(folders: set[Path], replaced: list[Path]) -> None:
+    """Refuse to replace a folder that images were read from."""
+    for place in replaced:
+        for folder in folders if place.is_dir() else ():
+            if folder.resolve().is_relative_to(place.resolve()):
+                raise OutputExistsError(
+                    f"the source's images are in {folder}, which the output would replace; nothing was written: "
+                    "give another place"
+                )
 
 
 def _verified(expected: Dataset, path: Path, to: str, *, exact: bool) -> int:
@@ -240,9 +264,13 @@ class _Passing:
     dataset: Dataset
     workers: int
     counter: _Counter
+    # gets the folders of the images' files
+    folders: set[Path]
 
     def __iter__(self) -> Iterator[Sample]:
         for sample in _read_ahead(iter(self.dataset)) if self.workers > 1 else self.dataset:
+            if isinstance(sample.image.source, Path):
+                self.folders.add(sample.image.source.parent)
             yield sample
             self.counter.step()
 

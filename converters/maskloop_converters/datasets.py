@@ -7,14 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError, FormatError
+from .errors import FormatError, OptionError
 from .registry import FORMATS, load_format
 from .report import WriteReport
 from .samples import Dataset
-
-
-class OptionError(DataError):
-    """An option that a format does not have; the message names those that have it."""
 
 
 def detect(path: Path) -> str:

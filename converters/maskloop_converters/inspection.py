@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets
-from .errors import FormatError
+from .errors import DataError
 from .formats.images import probe
 from .overlay import Overlays
 from .report import Tally
@@ -85,7 +85,7 @@ class Inspection:
             if name is None:
                 self.problems.add("regions of an unknown label", f"{sample.id}: id {region.label}")
                 continue
-            label = self.labels[name]
+            label = self.labels.setdefault(name, LabelCount())
             label.samples += name not in seen
             label.regions += 1
             label.pixels += area
@@ -105,7 +105,7 @@ class Inspection:
             return
         try:
             info = probe(source if isinstance(source, Path) else sample.image.read_bytes() or b"", sample.id)
-        except FormatError as error:
+        except (DataError, OSError) as error:
             self.problems.add("images missing or unreadable", str(error))
             return
         if (info.height, info.width) != (sample.height, sample.width):
@@ -157,6 +157,10 @@ def inspect(
     dataset: Dataset = datasets.read(path, format, on_error="skip", **options)
     found = Inspection(dataset.format, labels={label.name: LabelCount() for label in dataset.labels.labels})
     names = {label.id: label.name for label in dataset.labels.labels}
+    # ids of the background and the ignored label need not be listed
+    for role, label_id in (("background", dataset.labels.background_id), ("ignored", dataset.labels.ignore_id)):
+        if label_id is not None and label_id not in names:
+            names[label_id] = f"({role} {label_id})"
     pictures = Overlays(overlay, dataset.labels) if overlay is not None else None
     for done, sample in enumerate(dataset, 1):
         found.add(sample, names)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from .formats.file_names import FreeNames
 from .formats.labels import color_table
-from .formats.output import FreeNames
 from .samples import LabelSet, Sample
 
 # Opacity of a mask's colour over the image; its outline is opaque.
@@ -20,6 +22,9 @@ LONGEST = 1280
 THUMBNAIL = 240
 COLUMNS = 5
 SHEET_SAMPLES = 60
+# Characters of a sample's id in a file name, of at most 4 bytes each: file systems take 255 bytes.
+_NAME_LENGTH = 55
+_SHEET = "contact-sheet"
 _GREY = 128
 _TEXT = (20, 20, 20)
 _PAPER = (255, 255, 255)
@@ -39,13 +44,15 @@ class Overlays:
         self._colors = color_table(labels)
         self._thumbnails: list[tuple[str, Image.Image]] = []
         self._names = FreeNames()
+        self._names.take(PurePosixPath(_SHEET))
         folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, sample: Sample) -> None:
         """Draw one sample."""
         picture = Image.fromarray(draw(sample, self._colors))
         picture.thumbnail((LONGEST, LONGEST))
-        name = self._names.take(PurePosixPath(sample.id.replace("/", "_").lstrip(".") or "sample"))
+        wanted = sample.id.replace("/", "_").replace("\0", "_").lstrip(".")[:_NAME_LENGTH] or "sample"
+        name = self._names.take(PurePosixPath(wanted))
         picture.save(self._folder / f"{name}.jpg", quality=90)
         if len(self._thumbnails) < SHEET_SAMPLES:
             small = picture.copy()
@@ -56,18 +63,19 @@ class Overlays:
         """Draw the contact sheet, ``contact-sheet.jpg``."""
         rows = -(-len(self._thumbnails) // COLUMNS)
         cell, line = THUMBNAIL + 12, 20
+        row = max((picture.height for _, picture in self._thumbnails), default=0) + line + 12
         legend = line * (-(-len(self._labels.labels) // COLUMNS)) + 16
-        sheet = Image.new("RGB", (COLUMNS * cell, legend + rows * (cell + line)), _PAPER)
+        sheet = Image.new("RGB", (COLUMNS * cell, legend + rows * row), _PAPER)
         pen = ImageDraw.Draw(sheet)
         for k, label in enumerate(self._labels.labels):
             x, y = k % COLUMNS * cell + 8, k // COLUMNS * line + 8
             pen.rectangle((x, y, x + 12, y + 12), fill=self._colors[label.id], outline=_TEXT)
             pen.text((x + 18, y), label.name, fill=_TEXT)
         for k, (name, picture) in enumerate(self._thumbnails):
-            x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * (cell + line)
+            x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * row
             sheet.paste(picture, (x, y))
             pen.text((x, y + picture.height + 2), name[-38:], fill=_TEXT)
-        sheet.save(self._folder / "contact-sheet.jpg", quality=90)
+        sheet.save(self._folder / f"{_SHEET}.jpg", quality=90)
 
 
 def draw(sample: Sample, colors: dict[int, tuple[int, int, int]]) -> NDArray[np.uint8]:
@@ -95,7 +103,7 @@ def _image(sample: Sample) -> NDArray[np.uint8]:
             return grey
         with Image.open(io.BytesIO(encoded)) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError):
         return grey
     return np.asarray(upright) if upright.size == (sample.width, sample.height) else grey
 

@@ -30,24 +30,28 @@ def relabel(dataset: Dataset, *, rename: Mapping[str, str], drop: Sequence[str])
 
 def _changed(old: LabelSet, rename: Mapping[str, str], drop: Sequence[str]) -> tuple[LabelSet, dict[int, int | None]]:
     """Return the new label set, and old id -> new id (None: dropped)."""
-    ids: dict[int, int | None] = {label.id: label.id for label in old.labels}
-    kept = list(old.labels)
-    for name in drop:
-        label = old.by_name(name)
-        if label.id == old.background_id:
-            raise LabelError(f"the background {name!r} cannot be dropped: it is what pixels without a region are")
-        kept.remove(label)
-        ids[label.id] = None
-    for name, new in rename.items():
-        label = old.by_name(name)
-        if ids[label.id] is None:
-            raise LabelError(f"label {name!r} is both dropped and renamed")
-        target = next((other for other in kept if other.name == new), None)
-        if target is None:
-            kept[kept.index(label)] = replace(label, name=new)
-        elif target is not label:
-            kept.remove(label)
-            ids[label.id] = target.id
+    dropped = {old.by_name(name).id for name in drop}
+    renamed = {old.by_name(name).id: new for name, new in rename.items()}
+    background = old.background_id
+    if background in dropped:
+        name = old.by_id(background).name
+        raise LabelError(f"the background {name!r} cannot be dropped: it is what pixels without a region are")
+    for label in old.labels:
+        if label.id in dropped & renamed.keys():
+            raise LabelError(f"label {label.name!r} is both dropped and renamed")
+    # All names change at once (a=b and b=a swap), and an old label of the new name is the one that is merged onto.
+    final = {label.id: renamed.get(label.id, label.name) for label in old.labels if label.id not in dropped}
+    owner = {name: label_id for label_id, name in reversed(final.items())}
+    owner |= {name: label_id for label_id, name in final.items() if label_id not in renamed}
+    ids: dict[int, int | None] = {label.id: owner[final[label.id]] for label in old.labels if label.id in final}
+    ids |= dict.fromkeys(dropped)
+    if background is not None and ids.get(background, background) != background:
+        name = old.by_id(background).name
+        raise LabelError(
+            f"the background {name!r} cannot be merged onto {renamed[background]!r}: pixels without a region stay "
+            "background; merge the other one onto it, or rename it to a new name"
+        )
+    kept = [replace(label, name=final[label.id]) for label in old.labels if ids[label.id] == label.id]
     return replace(old, labels=tuple(kept)), ids
 
 

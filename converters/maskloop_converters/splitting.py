@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,10 +25,13 @@ def split(dataset: Dataset, shares: Sequence[float], *, seed: int) -> dict[str, 
         seed: of the draw.
 
     Raises:
-        DataError: shares that are negative, all zero, or neither two nor three; a part that would be empty.
+        DataError: shares that are no numbers, negative, all zero, or neither two nor three; a negative seed; a part that
+            would be empty.
     """
-    if len(shares) not in PART_NAMES or min(shares) < 0 or sum(shares) <= 0:
+    if len(shares) not in PART_NAMES or min(shares) < 0 or not 0 < sum(shares) < math.inf:
         raise DataError(f"expected two or three shares such as 80/10/10, got {'/'.join(f'{s:g}' for s in shares)}")
+    if seed < 0:
+        raise DataError(f"expected a seed of 0 or more, got {seed}")
     count = sum(1 for _ in dataset)
     ends = np.round(np.cumsum(shares) / sum(shares) * count).astype(int)
     part_of = np.empty(count, np.int64)

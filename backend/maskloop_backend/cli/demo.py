@@ -34,22 +34,29 @@ def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) 
     """
     from ..demo import run
     from ..serving import logs
+    from ..training.progress import TerminalProgress
     from .progress import bar
-    from .training_progress import TrainingBar
 
     stop = threading.Event()
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
 
     def ask_to_stop(number: int, frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    logs.configure(home / "demo" / "backend.log")
-    say = lambda line: click.echo(line, err=True)  # noqa: E731
-    with (
-        bar("tasks") as progress,
-        run.running(home, studio_port=studio_port, say=say, training=TrainingBar(), progress=progress) as demo,
-    ):
+    # like Ctrl-C, so that Label Studio is stopped on the way out
+    signal.signal(signal.SIGTERM, interrupt)
+    logs.configure(file=home / "demo" / "backend.log")
+    with run.running(
+        home,
+        studio_port=studio_port,
+        say=lambda line: click.echo(line, err=True),
+        training=TerminalProgress,
+        retrieval=lambda: bar("tasks"),
+    ) as demo:
         if as_json:
             click.echo(run.as_json(demo))
         else:
@@ -63,4 +70,9 @@ def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) 
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, ask_to_stop)
             stop.wait()
-            say("Stopping Label Studio and the backend")
+            click.echo("Stopping Label Studio and the backend", err=True)
+        elif demo.tasks_with_predictions < demo.tasks:
+            raise click.ClickException(
+                f"{demo.tasks - demo.tasks_with_predictions} of {demo.tasks} tasks have no masks; "
+                f"{home / 'demo' / 'backend.log'} says why"
+            )

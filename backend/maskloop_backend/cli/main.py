@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,9 @@ import click
 
 from maskloop_converters import __version__
 from maskloop_converters.errors import MaskloopError
+
+# TensorFlow greets with a dozen lines about the processor; what goes wrong comes as exceptions anyway.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # command name -> (module, the first line of its help, so that `maskloop --help` imports none of them)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -55,11 +59,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error that maskloop raised on purpose is one line on stderr and exit code 1."""
+        """Run a command; an error that maskloop raised on purpose, or the system's, is one line on stderr and exit code 1."""
         try:
             return super().invoke(ctx)
         except MaskloopError as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # a full disk, a folder without write permission, a file where a folder should be
+            if error.filename is None and error.errno is None:
+                raise
+            where = f": {error.filename}" if error.filename is not None else ""
+            raise click.ClickException(f"{error.strerror or type(error).__name__}{where}") from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -63,6 +63,10 @@ def backend_login(user: str | None) -> BackendLogin | None:
 
     password = os.environ.get("MASKLOOP_BASIC_AUTH_PASSWORD")
     if not user:
+        if password:
+            raise click.UsageError(
+                "MASKLOOP_BASIC_AUTH_PASSWORD is set, the user is not: give --basic-auth-user as well"
+            )
         return None
     if not password:
         raise click.UsageError("--basic-auth-user needs the password in MASKLOOP_BASIC_AUTH_PASSWORD")

@@ -5,18 +5,19 @@ Everything lives in one directory and is used again by the next run.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import MaskloopError
 from maskloop_converters.formats import png
 from maskloop_converters.formats.labelstudio import config
 
 from ..inference.predictor import Predictor
-from ..model.durable import replace_text
 from ..registry.store import Registry
 from ..serving.app import create_app
 from ..serving.models import RegistrySource
@@ -26,16 +27,12 @@ from ..studio.client import StudioClient
 from ..studio.connect import Progress, connect
 from ..studio.local import LocalStudio
 from ..training.metrics import ConfusionMatrix
-from ..training.settings import TrainingSettings
-from ..training.trainer import TrainingProgress, train
+from ..training.trainer import Silent, TrainingProgress, train
 from . import scenes
 
 PROJECT = "maskloop demo: street scenes"
-TASKS = 12
-SIZE = (240, 320)
-# Seeds far apart: no scene is in two of the sets.
-_TRAIN, _HOLDOUT, _TASKS = (0, 160), (100_000, 40), (200_000, TASKS)
-TRAINING = TrainingSettings(backbone="small", epochs=30, seed=0, patience=8, validation=0.15)
+# (first seed, number of scenes), far apart: no scene is in two of the sets.
+_TRAIN, _HOLDOUT, _TASKS = (0, scenes.DEMO_SCENES), (100_000, 30), (200_000, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +67,8 @@ def running(
     studio_port: int = 8080,
     backend_port: int = 0,
     say: Callable[[str], None] = lambda line: None,
-    training: TrainingProgress | None = None,
-    progress: Progress = lambda done, total: None,
+    training: Callable[[], AbstractContextManager[TrainingProgress]] = lambda: nullcontext(Silent()),
+    retrieval: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(lambda done, total: None),
 ) -> Iterator[Demo]:
     """Bring the demo up, give it, and stop everything when the block ends.
 
@@ -80,13 +77,40 @@ def running(
         studio_port: where Label Studio listens on this machine; 0 takes a free port.
         backend_port: where the backend listens; 0 takes a free port.
         say: is called with one line whenever something that takes long begins.
-        training: is told of every step and evaluation.
-        progress: is called with (tasks done, all tasks) while predictions are retrieved.
+        training: gives what is told of every step and evaluation, while it trains.
+        retrieval: gives what is called with (tasks done, all tasks), while predictions are retrieved.
 
     Raises:
         MaskloopError: something failed; what was finished before is used again by the next run.
     """
     demo = home / "demo"
+    with _alone(demo):
+        yield from _running(home, demo, studio_port, backend_port, say, training, retrieval)
+
+
+@contextmanager
+def _alone(demo: Path) -> Iterator[None]:
+    """Keep other demos out of a directory: two would train into one registry and share one database."""
+    demo.mkdir(parents=True, exist_ok=True)
+    with (demo / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MaskloopError(
+                f"another `maskloop demo` runs in {demo} already; stop it first, or give this one another --home"
+            ) from error
+        yield
+
+
+def _running(
+    home: Path,
+    demo: Path,
+    studio_port: int,
+    backend_port: int,
+    say: Callable[[str], None],
+    training: Callable[[], AbstractContextManager[TrainingProgress]],
+    retrieval: Callable[[], AbstractContextManager[Progress]],
+) -> Iterator[Demo]:
     version, miou = _model(demo, say, training)
     images = _images(demo / "tasks", _TASKS)
     studio = LocalStudio(demo / "label-studio", port=studio_port, venv=home / "studio-venv", say=say)
@@ -96,7 +120,8 @@ def running(
         with HttpServer(app, settings) as backend, StudioClient(studio.url, studio.token) as client:
             project = _project(client, images, say)
             say(f"Retrieving the masks that {version} draws")
-            connected = connect(client, project, backend.url, interactive=True, progress=progress)
+            with retrieval() as progress:
+                connected = connect(client, project, backend.url, interactive=True, progress=progress)
             yield Demo(
                 url=f"{studio.url}/projects/{project}/data",
                 project=project,
@@ -109,7 +134,9 @@ def running(
             )
 
 
-def _model(demo: Path, say: Callable[[str], None], training: TrainingProgress | None) -> tuple[str, float]:
+def _model(
+    demo: Path, say: Callable[[str], None], training: Callable[[], AbstractContextManager[TrainingProgress]]
+) -> tuple[str, float]:
     """Return the demo's model version and its holdout mIoU; trained unless an earlier run did."""
     registry = Registry(demo)
     report = demo / "holdout.json"
@@ -117,19 +144,21 @@ def _model(demo: Path, say: Callable[[str], None], training: TrainingProgress | 
     if version is None:
         say(f"Drawing {_TRAIN[1]} street scenes and training on them: a few minutes on two cores")
         dataset = png.read(_drawn(demo / "dataset", _TRAIN))
-        version = train(dataset, TRAINING, registry, training, resume=True).version
+        with training() as progress:
+            version = train(dataset, scenes.DEMO_TRAINING, registry, progress, resume=True).version
         registry.set_serving(version)
     known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     if version not in known:
         known[version] = _holdout_miou(registry, version)
-        replace_text(report, json.dumps(known) + "\n")
+        with atomic_file(report, overwrite=True) as aside:
+            aside.write_text(json.dumps(known) + "\n", encoding="utf-8")
     return version, float(known[version])
 
 
 def _holdout_miou(registry: Registry, version: str) -> float:
     """Return the mean IoU of a version on the scenes that are held out."""
     predictor = Predictor(registry.load(version))
-    held_out = list(scenes.scenes(_HOLDOUT[1], _HOLDOUT[0], SIZE))
+    held_out = list(scenes.scenes(_HOLDOUT[1], _HOLDOUT[0]))
     matrix = ConfusionMatrix(len(scenes.LABELS.classes))
     for scene, prediction in zip(held_out, predictor.predict([scene.image for scene in held_out]), strict=True):
         matrix.add(scene.mask, prediction.label_map)
@@ -139,7 +168,7 @@ def _holdout_miou(registry: Registry, version: str) -> float:
 def _drawn(directory: Path, which: tuple[int, int]) -> Path:
     """Return a directory with scenes, drawn unless they are there."""
     if not directory.exists():
-        scenes.write_scenes(directory, which[1], which[0], SIZE)
+        scenes.write_scenes(directory, which[1], which[0])
     return directory
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from maskloop_converters.formats.output import atomic_directory
+from maskloop_converters.atomic import atomic_directory
 from maskloop_converters.samples import Label, LabelSet
 
 from ..training.settings import TrainingSettings
@@ -36,9 +36,18 @@ LABELS = LabelSet(
 )
 SKY, BUILDING, ROAD, TREE, CAR, PERSON = range(6)
 
-# What `maskloop demo` draws and trains: a held-out mIoU of 0.75 and more in about three minutes on two cores.
-DEMO_SCENES = 100
-DEMO_TRAINING = TrainingSettings(backbone="small", epochs=24, size=320, evaluate_every=4, patience=None)
+# What `maskloop demo` draws and trains: a mean IoU above 0.75 on scenes it never saw, in five minutes on two free cores.
+# Crops at full size, not smaller pictures: a person must cover more than one cell of 32 pixels.
+DEMO_SCENES = 120
+DEMO_TRAINING = TrainingSettings(
+    backbone="small",
+    epochs=64,
+    learning_rate=3e-3,
+    crop=(256, 256),
+    scale=(0.75, 1.33),
+    evaluate_every=16,
+    patience=None,
+)
 
 # Materials: how strong the texture is, and the sizes of its grains in pixels of the finished picture.
 _MATERIALS: tuple[tuple[float, tuple[int, ...]], ...] = (

@@ -13,10 +13,10 @@ from typing import Any
 import keras
 
 from maskloop_converters import __version__
+from maskloop_converters.atomic import atomic_directory
 from maskloop_converters.samples import LabelSet
 
 from .config import Architecture, Preprocessing
-from .durable import new_directory
 from .fcn32s import build_fcn32s
 from .record import (
     RECORD_FILE,
@@ -116,7 +116,7 @@ class Bundle:
             OutputExistsError: the directory exists.
             OSError: no space, no permission; nothing is left behind.
         """
-        with new_directory(directory) as aside:
+        with atomic_directory(directory) as aside:
             return self._write(aside)
 
     def _write(self, directory: Path) -> Bundle:

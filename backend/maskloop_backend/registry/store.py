@@ -11,17 +11,21 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
+from maskloop_converters.atomic import atomic_file, sync
 from maskloop_converters.errors import DataError
 
 from ..model import record as records
-from ..model.durable import ASIDE, flush, replace_text
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
 
 if TYPE_CHECKING:
     from ..model.bundle import Bundle
+
+
+# What a killed process leaves behind in the directory of models starts with this.
+_ASIDE = ".writing-"
 
 
 class RegistryError(DataError):
@@ -49,18 +53,15 @@ class Registry:
             BundleError: a version of that name exists and holds something else.
             OSError: no space, no permission; nothing is left behind.
         """
-        with self._writing():
-            aside = self.models / f"{ASIDE}{uuid4().hex}"
-            try:
-                saved = bundle.save(aside)
-                target = self.models / saved.version
-                if not target.exists():
-                    aside.rename(target)
-                    flush(self.models)
-                elif records.verify(target).sha256 != saved.record.sha256:
-                    raise BundleError(f"{target} exists already and holds other weights; nothing was written")
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+        with self._writing(), TemporaryDirectory(prefix=_ASIDE, dir=self.models) as folder:
+            aside = Path(folder, "bundle")
+            saved = bundle.save(aside)
+            target = self.models / saved.version
+            if not target.exists():
+                aside.rename(target)
+                sync(self.models)
+            elif records.verify(target).sha256 != saved.record.sha256:
+                raise BundleError(f"{target} exists already and holds other weights; nothing was written")
         return saved.version
 
     def load(self, version: str, *, dtype: Any = None) -> Bundle:
@@ -175,7 +176,8 @@ class Registry:
             BundleError: it is damaged; what was served before stays.
         """
         self.verify(version)
-        replace_text(self._serving, json.dumps({"version": version}) + "\n")
+        with atomic_file(self._serving, overwrite=True) as aside:
+            aside.write_text(json.dumps({"version": version}) + "\n", encoding="utf-8")
 
     def _directory(self, version: str) -> Path:
         directory = self.models / version
@@ -198,7 +200,7 @@ class Registry:
         with (self.models / ".lock").open("w") as lock:
             # the kernel gives the lock back when the process dies, however it dies
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in self.models.glob(f"{ASIDE}*"):
+            for left in self.models.glob(f"{_ASIDE}*"):
                 shutil.rmtree(left)
             yield
 

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from maskloop_converters.errors import MaskloopError
 
+from ..studio.errors import public_url
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
 from .batching import Batcher
@@ -310,8 +311,18 @@ class _Setup(_Resource):
             setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
         )
         version = server.models.require()
-        server.projects.mapping(setup.label_config, version, server.models.labels(version))
-        _json(resp, {"model_version": version})
+        mapping = server.projects.mapping(setup.label_config, version, server.models.labels(version))
+        # Label Studio reads the version only; `maskloop doctor` reads the rest.
+        studio_url = server.projects.studio_url(setup.project)
+        _json(
+            resp,
+            {
+                "model_version": version,
+                "missing_labels": mapping.missing,
+                "unused_labels": mapping.unused,
+                "studio_url": public_url(studio_url) if studio_url else None,
+            },
+        )
 
 
 class _Webhook(_Resource):

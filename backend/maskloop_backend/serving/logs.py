@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger("maskloop.serving")
@@ -25,9 +26,12 @@ def log(level: int, event: str, **fields: Any) -> None:
         logger.log(level, "%s", " ".join([event, *parts]))
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Send the server's log lines, and warnings of the HTTP server, to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure(level: int = logging.INFO, *, file: Path | None = None) -> None:
+    """Send the server's log lines, and warnings of the HTTP server, to stderr or to the end of a file."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     for name in ("maskloop", "waitress"):
         target = logging.getLogger(name)

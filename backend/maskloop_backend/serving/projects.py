@@ -83,15 +83,24 @@ class Projects:
         self._schemas: LeastRecent[str, str] = LeastRecent()
 
     def remember(self, project: Any, *, schema: str, hostname: str | None, token: str | None) -> None:
-        """Note what /setup says of a project."""
+        """Note what /setup says of a project; `maskloop doctor` asks without saying where Label Studio is."""
         key = project_id(project)
         self._schemas.set(key, schema)
-        self._connections.set(key, Connection(hostname or None, token or None))
+        # both or none: one Label Studio's token must never go to another one's address
+        if hostname or token:
+            self._connections.set(key, Connection(hostname or None, token or None))
+
+    def studio_url(self, project: Any) -> str | None:
+        """Return where a project's Label Studio is asked for images, None where nobody has said."""
+        return self._connection(project).url
+
+    def _connection(self, project: Any) -> Connection:
+        said = self._connections.get(project_id(project)) or Connection(None, None)
+        return Connection(self._url or said.url, self._token or said.token)
 
     def fetcher(self, project: Any) -> ImageFetcher:
         """Return what fetches the images of a project's tasks."""
-        said = self._connections.get(project_id(project)) or Connection(None, None)
-        connection = Connection(self._url or said.url, self._token or said.token)
+        connection = self._connection(project)
         return self._fetchers.get_or(
             connection, lambda: ImageFetcher(studio_url=connection.url, token=connection.token)
         )

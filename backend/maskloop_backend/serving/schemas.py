@@ -52,9 +52,12 @@ class WebhookRequest(BaseModel):
 
 
 class SetupResponse(BaseModel):
-    """The version whose predictions the project will get."""
+    """The version whose predictions the project will get, and what of its label config does not fit the model."""
 
     model_version: str
+    missing_labels: list[str] = Field(description="classes of the model that no label of the project stands for")
+    unused_labels: list[str] = Field(description="labels of the project that the model does not know")
+    studio_url: str | None = Field(description="where task images are fetched; null when nobody has said")
 
 
 class HealthResponse(BaseModel):

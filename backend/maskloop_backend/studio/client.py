@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from .errors import StudioAuthError, StudioError, public_url
+from .errors import StudioAuthError, StudioError, http_address, public_text, public_url
 from .tokens import TokenAuth
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ class StudioClient:
     """
 
     def __init__(self, url: str, token: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = http_address(url, "--studio-url")
         self.auth = TokenAuth(self.url, token)
         self._http = httpx.Client(base_url=self.url, auth=self.auth, timeout=_TIMEOUT)
 
@@ -65,6 +65,12 @@ class StudioClient:
                 f"Label Studio does not answer at {public_url(self.url)} ({type(error).__name__}); "
                 "is it running, and is --studio-url right?"
             ) from error
+        if answer.is_redirect:
+            raise StudioError(
+                f"{public_url(self.url)} sends {method} {path.partition('?')[0]} on to "
+                f"{public_url(answer.headers.get('Location', ''))}; give the address it leads to as --studio-url",
+                status=answer.status_code,
+            )
         if answer.status_code in (401, 403) and _refuses_token(answer):
             raise StudioAuthError(self._auth_message(answer), status=answer.status_code)
         if answer.is_error:
@@ -83,12 +89,20 @@ class StudioClient:
 
     def version(self) -> str:
         """Return Label Studio's version ('1.23.2')."""
-        return str(self.request("GET", "/api/version").get("release", "unknown"))
+        said = self.request("GET", "/api/version")
+        if not isinstance(said, dict) or "release" not in said:
+            raise StudioError(f"what answers at {public_url(self.url)} is not a Label Studio; is --studio-url right?")
+        return str(said["release"])
 
     def user(self) -> Json:
         """Return whose token this is."""
         user: Json = self.request("GET", "/api/current-user/whoami")
         return user
+
+    def token_settings(self) -> Json:
+        """Return which kinds of tokens the organisation takes: ``api_tokens_enabled``, ``legacy_api_tokens_enabled``."""
+        settings = self.request("GET", "/api/jwt/settings")
+        return settings if isinstance(settings, dict) else {}
 
     def project(self, id_or_title: str | int) -> Json:
         """Return a project by its id or by its exact title.
@@ -270,10 +284,10 @@ def said(answer: httpx.Response) -> str:
     except ValueError:
         return f"{answer.reason_phrase or 'no explanation'}"
     if not isinstance(body, dict):
-        return " ".join(str(body).split())[:500]
+        return public_text(str(body))
     parts = [text for value in (body.get("validation_errors") or {}).values() for text in _texts(value)]
     parts = parts or list(_texts(body.get("detail"))) or list(_texts(body))
-    return " ".join("; ".join(parts).split())[:500] or "no explanation"
+    return public_text("; ".join(parts)) or "no explanation"
 
 
 def _texts(value: Any) -> Iterator[str]:

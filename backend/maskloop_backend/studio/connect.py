@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .client import Json, StudioClient
-from .errors import StudioError, public_url
+from .errors import StudioError, http_address, last_line, public_url
 
 # Tasks that Label Studio sends in one request: enough for full batches, few enough for progress and its time limits.
 CHUNK = 32
@@ -88,16 +89,15 @@ def connect(
     Raises:
         StudioError: Label Studio or the backend refuses; the message says the fix.
     """
+    url = http_address(backend_url, "--backend-url")
     found = client.project(project)
     number = int(found["id"])
-    url = backend_url.rstrip("/")
     changes: list[str] = []
     connection = _connection(client, number, url, login, interactive, changes)
     version = str(connection.get("model_version") or "")
     if not version:
-        raise StudioError(
-            f"the backend at {public_url(url)} told Label Studio no model version: {connection.get('error_message') or 'is it a maskloop?'}"
-        )
+        reason = last_line(str(connection.get("error_message") or "")) or "is it a maskloop?"
+        raise StudioError(f"the backend at {public_url(url)} told Label Studio no model version: {reason}")
     if connection["title"] != version:
         values = _values(number, url, login, interactive, version)
         connection = client.update_connection(int(connection["id"]), values)
@@ -163,9 +163,10 @@ def _connection(
     except StudioError as error:
         # A refused address can leave a connection behind that looks healthy but has no webhook.
         known = {connection["id"] for connection in connections}
-        for left in client.connections(project):
-            if left["id"] not in known:
-                client.delete_connection(int(left["id"]))
+        with contextlib.suppress(StudioError):  # what went wrong first is what counts
+            for left in client.connections(project):
+                if left["id"] not in known and left["url"].rstrip("/") == url:
+                    client.delete_connection(int(left["id"]))
         raise StudioError(f"{error}{_connection_fix(str(error), url)}", status=error.status) from error
     changes.append(f"connected to {public_url(url)}")
     return made

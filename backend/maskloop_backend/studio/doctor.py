@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 
 from . import label_config
 from .client import Json, StudioClient
 from .connect import BackendLogin
-from .errors import StudioAuthError, StudioError, public_url
+from .errors import StudioAuthError, StudioError, last_line, public_text, public_url
 
 Level = Literal["ok", "warning", "problem"]
 TESTED_VERSION = "1.23"
@@ -53,6 +55,7 @@ def examine(client: StudioClient, project: str | int | None, *, login: BackendLo
         return
     yield _studio(client, version)
     yield Finding("ok", "token", f"{client.auth.kind} token of user {user.get('id')} works")
+    yield from _handed_token(client)
     if project is None:
         return
     try:
@@ -61,6 +64,21 @@ def examine(client: StudioClient, project: str | int | None, *, login: BackendLo
         yield from _project(client, found, login)
     except StudioError as error:
         yield Finding("problem", "project", str(error))
+
+
+def _handed_token(client: StudioClient) -> Iterator[Finding]:
+    """Say whether the token that Label Studio hands to backends is one that it takes itself."""
+    try:
+        settings = client.token_settings()
+    except StudioError:
+        return  # for administrators only
+    if settings.get("legacy_api_tokens_enabled") is False:
+        yield Finding(
+            "warning",
+            "token",
+            "legacy tokens are switched off, and Label Studio hands a legacy token to the backend: images are refused",
+            "start `maskloop serve` with a personal access token in MASKLOOP_STUDIO_TOKEN (fine if it was)",
+        )
 
 
 def _studio(client: StudioClient, version: str) -> Finding:
@@ -94,7 +112,7 @@ def _project(client: StudioClient, project: Json, login: BackendLogin | None) ->
         )
     yield from _connection(connection, url)
     yield from _backend(project, connection, url, login)
-    yield from _webhooks(client, project, connection, url)
+    yield from _webhooks(client, project, connection, url, login)
     yield from _versions(client, project, connection)
 
 
@@ -102,11 +120,11 @@ def _connection(connection: Json, url: str) -> Iterator[Finding]:
     if connection.get("state") == "CO":
         yield Finding("ok", "connection", f"Label Studio reaches the backend at {public_url(url)}")
         return
-    reason = str(connection.get("error_message") or "no reason given").strip().splitlines()[-1][:300]
+    reason = last_line(str(connection.get("error_message") or "")) or "no reason given"
     fix = "is `maskloop serve` running, and does its address hold from where Label Studio runs?"
     if "reserved network address" in reason:
         fix = "start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
-    elif "401" in reason or "authentication" in reason:
+    elif re.search(r"\b401\b", reason) or "authentication" in reason:
         fix = "run `maskloop connect` with the backend's user and password"
     elif "localhost" in url or "127.0.0.1" in url:
         fix += " In Docker, localhost is the container itself: use the service's name"
@@ -142,10 +160,32 @@ def _backend(project: Json, connection: Json, url: str, login: BackendLogin | No
         )
         return
     if answer.is_error:
-        yield Finding("problem", "backend", f"answers {answer.status_code}: {answer.reason_phrase}")
+        fix = "change the labels under Settings > Labeling Interface, or serve a model that has them"
+        if answer.status_code != 422:
+            fix = "is it a maskloop? Its log says what is wrong"
+        reason = public_text(answer.reason_phrase)
+        yield Finding("problem", "backend", f"answers {answer.status_code} to /setup: {reason}", fix)
         return
-    said: dict[str, Any] = answer.json()
-    yield Finding("ok", "backend", f"serves {said.get('model_version')}")
+    said = _object(answer)
+    served = said.get("model_version")
+    if not served:
+        yield Finding(
+            "problem",
+            "backend",
+            f"what answers at {public_url(url)} names no model version",
+            "is it a maskloop? Start `maskloop serve` there, or connect the address where it runs",
+        )
+        return
+    if connection.get("state") == "CO" and served != connection.get("model_version"):
+        yield Finding(
+            "warning",
+            "backend",
+            f"serves {served} when asked from here, Label Studio heard {connection.get('model_version')}",
+            "the model has just changed, or this address leads to two backends; run `maskloop doctor` again",
+        )
+    else:
+        yield Finding("ok", "backend", f"serves {served}")
+    yield from _hostname(said, url)
     if missing := said.get("missing_labels"):
         yield Finding(
             "warning",
@@ -164,17 +204,56 @@ def _backend(project: Json, connection: Json, url: str, login: BackendLogin | No
         yield Finding("ok", "labels", "each class of the model has its label")
 
 
-def _webhooks(client: StudioClient, project: Json, connection: Json, url: str) -> Iterator[Finding]:
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        said = answer.json()
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _hostname(said: dict[str, Any], url: str) -> Iterator[Finding]:
+    """Say whether the backend can reach Label Studio, for the images, at the address that it was given."""
+    if "studio_url" not in said:
+        return
+    studio = said["studio_url"]
+    fix = "start Label Studio with LABEL_STUDIO_HOST, or `maskloop serve` with --studio-url, as the backend reaches it"
+    if not studio:
+        yield Finding("warning", "hostname", "the backend does not know yet where Label Studio is", fix)
+    elif _is_loopback(studio) and not _is_loopback(url):
+        yield Finding(
+            "warning",
+            "hostname",
+            f"the backend at {public_url(url)} fetches images from {studio}, which is its own machine",
+            fix,
+        )
+    else:
+        yield Finding("ok", "hostname", f"the backend fetches images from {studio}")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _webhooks(
+    client: StudioClient, project: Json, connection: Json, url: str, login: BackendLogin | None
+) -> Iterator[Finding]:
     hooks = [hook for hook in client.webhooks(int(project["id"])) if hook["url"].rstrip("/") == f"{url}/webhook"]
     fix = "`maskloop connect` puts it right"
+    authorization = (hooks[0].get("headers") or {}).get("Authorization") if hooks else None
     if not hooks:
         yield Finding("problem", "webhook", "Label Studio does not tell the backend of new annotations", fix)
     elif len(hooks) > 1:
         yield Finding("problem", "webhook", f"{len(hooks)} webhooks to the backend: every event arrives as often", fix)
     elif not hooks[0].get("is_active"):
         yield Finding("problem", "webhook", "the webhook to the backend is switched off", fix)
-    elif connection.get("auth_method") == "BASIC_AUTH" and not (hooks[0].get("headers") or {}).get("Authorization"):
+    elif not hooks[0].get("send_payload", True) or not hooks[0].get("send_for_all_actions", True):
+        yield Finding("problem", "webhook", "does not send every event with its content", fix)
+    elif connection.get("auth_method") == "BASIC_AUTH" and not authorization:
         yield Finding("problem", "webhook", "carries no credentials: the backend refuses its events with 401", fix)
+    elif login is not None and authorization != login.header:
+        yield Finding("problem", "webhook", "carries other credentials than those given here", fix)
     else:
         yield Finding("ok", "webhook", "one, active")
 
@@ -183,14 +262,20 @@ def _versions(client: StudioClient, project: Json, connection: Json) -> Iterator
     served, title = connection.get("model_version"), connection.get("title")
     selected = client.project(int(project["id"])).get("model_version")
     fix = "`maskloop connect` puts it right"
-    if served and title != served:
+    if not served:
+        if connection.get("state") == "CO":
+            yield Finding(
+                "problem", "version", "the backend told Label Studio no model version", "is a model served? See its log"
+            )
+        return
+    if title != served:
         yield Finding(
             "problem",
             "version",
             f"the connection's title is {title!r}, the backend serves {served!r}: uncertainty sampling is random",
             fix,
         )
-    elif served and selected != served:
+    elif selected != served:
         yield Finding(
             "problem",
             "version",
@@ -204,6 +289,13 @@ def _versions(client: StudioClient, project: Json, connection: Json) -> Iterator
     if current < tasks:
         yield Finding(
             "warning", "predictions", f"{tasks - current} of {tasks} tasks have none of the served version", fix
+        )
+    elif current > tasks:
+        yield Finding(
+            "warning",
+            "predictions",
+            f"{current} of the served version for {tasks} tasks: some tasks have it more than once",
+            "Label Studio stores one for each time that a task is opened at once; annotators see the newest",
         )
     else:
         yield Finding("ok", "predictions", f"{current} of the served version, {tasks} tasks")

@@ -126,9 +126,9 @@ class ImageFetcher:
 
     def _download(self, task: dict[str, Any], address: str, where: str) -> bytes:
         url = self.resolve(task, address, where)
-        auth = self._auth if self._is_studio(url) else None
         deadline = time.monotonic() + DOWNLOAD_SECONDS
         try:
+            auth = self._auth if self._is_studio(url) else None
             with self._client.stream("GET", url, auth=auth) as answer:
                 if answer.status_code != 200:
                     reason = _REASONS.get(answer.status_code, "its host does not give it out")
@@ -169,8 +169,8 @@ class ImageFetcher:
     def _is_studio(self, url: str) -> bool:
         if self.studio_url is None:
             return False
-        ours, theirs = urlsplit(self.studio_url), urlsplit(url)
-        return (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
+        ours, theirs = httpx.URL(self.studio_url), httpx.URL(url)
+        return (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
 
 
 def decode(encoded: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

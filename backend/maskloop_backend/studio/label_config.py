@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop_converters.errors import LabelError
+from maskloop_converters.formats.labelstudio.config import tree
 from maskloop_converters.samples import LabelSet
 
 MaskTag = Literal["BrushLabels", "BitmaskLabels", "PolygonLabels", "RectangleLabels"]
@@ -110,12 +111,10 @@ def parse(xml: str) -> LabelConfig:
         LabelError: it is no XML, has no image or no mask control; the message is one line of ASCII, fit for an HTTP
             reason phrase, which is all that Label Studio shows.
     """
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise LabelError("Label config has a DOCTYPE or ENTITY declaration, which is not accepted; remove it")
     try:
-        root = ElementTree.fromstring(xml)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise LabelError(f"Label config is not well-formed XML: {_ascii(str(error))}") from error
+        root = tree(xml)
+    except LabelError as error:
+        raise LabelError(_ascii(str(error))) from error
     images = {tag.get("name", ""): tag.get("value", "") for tag in root.iter("Image")}
     controls = [_control(tag) for tag in root.iter() if tag.tag in MASK_TAGS]
     if not images:

@@ -37,6 +37,25 @@ _ENVIRONMENT = {
 }
 
 
+# Runs a program and ends it when standard input ends: that is when maskloop is gone, even by kill -9.
+_GUARD = """
+import os, signal, subprocess, sys, threading
+program = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+signal.signal(signal.SIGTERM, lambda *_: program.terminate())
+def watch():
+    os.read(0, 1)
+    program.terminate()
+    try:
+        program.wait(float(sys.argv[1]))
+    except subprocess.TimeoutExpired:
+        pass
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+code = program.wait()
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
 class LocalStudioError(MaskloopError):
     """Label Studio could not be installed or started; the message ends with the last lines of its log."""
 
@@ -137,17 +156,21 @@ class LocalStudio:
             raise LocalStudioError(f"port {self._port} is taken by another program; choose another one")
         first = not (self.directory / "data" / "label_studio.sqlite3").exists()
         self._say("Starting Label Studio" + (" (the first start makes its database: a minute or two)" if first else ""))
+        if not (self._venv / "bin" / "label-studio").exists():
+            raise LocalStudioError(
+                f"{self._venv} has no bin/label-studio any more; delete that folder and it is installed again"
+            )
         self._log_file = self.log.open("wb")
-        self._process = subprocess.Popen(
-            self._command(),
-            env=self._process_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log_file,
-            stderr=subprocess.STDOUT,
-            # its own process group: Ctrl-C reaches maskloop alone, which then stops it in order
-            start_new_session=True,
-        )
         try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _GUARD, str(STOP_SECONDS), *self._command()],
+                env=self._process_environment(),
+                stdin=subprocess.PIPE,
+                stdout=self._log_file,
+                stderr=subprocess.STDOUT,
+                # its own process group: Ctrl-C reaches maskloop alone, which then stops it in order
+                start_new_session=True,
+            )
             self._wait()
         except BaseException:
             self.stop()
@@ -164,6 +187,8 @@ class LocalStudio:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(STOP_SECONDS)
                     break
+            if process.stdin is not None:
+                process.stdin.close()
         if self._log_file is not None:
             self._log_file.close()
             self._log_file = None
@@ -183,8 +208,7 @@ class LocalStudio:
             str(self._venv / "bin" / "label-studio"),
             *("start", "--no-browser", "--internal-host", "127.0.0.1", "-p", str(self._port)),
             *("--data-dir", str(self.directory / "data"), "--log-level", "INFO"),
-            *("--username", self.email, "--password", self.password),
-            *("--user-token", self.token, "--enable-legacy-api-token"),
+            "--enable-legacy-api-token",
         ]
 
     def _process_environment(self) -> dict[str, str]:
@@ -192,6 +216,10 @@ class LocalStudio:
         if self._local_files is not None:
             environment["LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"] = "true"
             environment["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(self._local_files)
+        # not on the command line, which every user of the machine can read
+        environment["LABEL_STUDIO_USERNAME"] = self.email
+        environment["LABEL_STUDIO_PASSWORD"] = self.password
+        environment["LABEL_STUDIO_USER_TOKEN"] = self.token
         return {**environment, **self._environment}
 
     def _load_login(self) -> None:

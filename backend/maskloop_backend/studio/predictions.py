@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -71,7 +72,8 @@ def build(
             result += _regions(shown, control_mapping, options, version)
         elif not result and (selected := smart_tools.select(prediction, control_mapping, context)) is not None:
             regions, name = selected
-            result += _items(regions, replace(control_mapping, names=(name,)), version)
+            # an id of its own for every answer: the annotation has the pre-filled regions and earlier answers in it
+            result += _items(regions, replace(control_mapping, names=(name,)), f"{version}\0{secrets.token_hex(8)}")
     score = prediction.score if math.isfinite(prediction.score) else 0.0
     return {"result": result, "score": min(1.0, max(0.0, score)), "model_version": version}
 
@@ -89,12 +91,12 @@ def _regions(
     return _items(regions, mapping, version)
 
 
-def _items(regions: Regions, mapping: ControlMapping, version: str) -> Iterator[dict[str, Any]]:
-    """Yield one result item a region, ``mapping.names[class_index]`` being its label."""
+def _items(regions: Regions, mapping: ControlMapping, origin: str) -> Iterator[dict[str, Any]]:
+    """Yield one result item a region, ``mapping.names[class_index]`` being its label; ids differ where origins do."""
     control, masks = mapping.control, regions.masks
     for number, (k, value) in enumerate(_values(control, masks)):
         yield {
-            "id": _region_id(version, control.name, number),
+            "id": _region_id(origin, control.name, number),
             "from_name": control.name,
             "to_name": control.to_name,
             "type": control.result_type,
@@ -170,7 +172,7 @@ def _with_hole(ring: NDArray[np.float64], hole: NDArray[np.float64]) -> NDArray[
     return np.concatenate((ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]))
 
 
-def _region_id(version: str, control: str, number: int) -> str:
+def _region_id(origin: str, control: str, number: int) -> str:
     """Return an id of ten characters, another one for every region of a task and of every model version."""
-    digest = hashlib.blake2b(f"{version}\0{control}\0{number}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{origin}\0{control}\0{number}".encode(), digest_size=8).digest()
     return base64.urlsafe_b64encode(digest).decode()[:10]

@@ -48,9 +48,9 @@ def select(prediction: Prediction, mapping: ControlMapping, context: Mapping[str
     groups = np.where(mapping.lut == UNMAPPED, 256 + np.arange(256), mapping.lut)[prediction.label_map]
     mask = np.zeros(groups.shape, bool)
     for item in items:
-        if item.get("type", "").startswith("rectangle") and name in mapping.names:
+        if str(item.get("type")).startswith("rectangle") and name in mapping.names:
             mask |= _box(item, mask.shape) & (groups == mapping.names.index(name))
-    clicks = [(item, _pixel(item, mask.shape)) for item in items if item.get("type", "").startswith("keypoint")]
+    clicks = [(item, _pixel(item, mask.shape)) for item in items if str(item.get("type")).startswith("keypoint")]
     # what is taken away is taken away last, whatever the order of clicks
     for item, at in sorted(clicks, key=lambda click: click[0].get("is_positive") is False):
         part = _part_at(groups, at)
@@ -70,7 +70,8 @@ def _selected_label(items: list[dict[str, Any]], mapping: ControlMapping) -> str
     for item in reversed(items):
         value = item.get("value")
         for key in ("keypointlabels", "rectanglelabels", "brushlabels", "labels"):
-            for label in (value.get(key) if isinstance(value, dict) else None) or ():
+            carried = value.get(key) if isinstance(value, dict) else None
+            for label in carried if isinstance(carried, list) else ():
                 if str(label).casefold() in offered:
                     return offered[str(label).casefold()]
     return None
@@ -88,16 +89,16 @@ def _percent(item: Mapping[str, Any], *keys: str) -> list[float]:
 
 def _pixel(item: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int]:
     x, y = _percent(item, "x", "y")
-    return (
-        min(shape[0] - 1, max(0, int(y * shape[0]))),
-        min(shape[1] - 1, max(0, int(x * shape[1]))),
-    )
+    return int(min(shape[0] - 1, max(0, y * shape[0]))), int(min(shape[1] - 1, max(0, x * shape[1])))
 
 
 def _box(item: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return the pixels whose centres are in a box, which may be rotated round its upper left corner."""
     x, y, width, height = _percent(item, "x", "y", "width", "height")
-    turn = np.deg2rad(float(item["value"].get("rotation") or 0))
+    rotation = item["value"].get("rotation") or 0
+    if not isinstance(rotation, int | float) or not np.isfinite(rotation):
+        raise DataError(f"params.context: expected a rotation in degrees, got {rotation!r:.50}")
+    turn = np.deg2rad(float(rotation))
     rows, columns = np.indices(shape)
     dx, dy = columns + 0.5 - x * shape[1], rows + 0.5 - y * shape[0]
     along, across = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)

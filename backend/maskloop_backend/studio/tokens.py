@@ -42,6 +42,11 @@ class TokenAuth(httpx.Auth):
     def __init__(self, studio_url: str, token: str) -> None:
         self._url = studio_url.rstrip("/")
         self._token = token.strip()
+        if not self._token or not self._token.isascii() or any(c.isspace() or not c.isprintable() for c in self._token):
+            raise StudioAuthError(
+                "the Label Studio token has spaces or other characters that no token has; copy it anew from "
+                "Account & Settings into MASKLOOP_STUDIO_TOKEN"
+            )
         self.kind = token_kind(self._token)
         self._lock = threading.Lock()
         self._access = ""
@@ -81,8 +86,8 @@ class TokenAuth(httpx.Auth):
         url = f"{self._url}/api/token/refresh/"
         try:
             answer = httpx.post(url, json={"refresh": self._token}, timeout=30)
-        except httpx.HTTPError as error:
-            raise StudioError(f"Label Studio does not answer at {public_url(url)}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise StudioError(f"Label Studio does not answer at {public_url(url)}: {type(error).__name__}") from error
         if answer.status_code in (400, 401, 403):
             raise StudioAuthError(
                 f"Label Studio at {public_url(self._url)} refuses the personal access token ({answer.status_code}): it may be "

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import DataError
-from maskloop_converters.formats.output import atomic_file
 
 from .metrics import Evaluation
 

@@ -26,7 +26,7 @@ from .streams import source_path, target_path
 @click.option("--map", "renames", multiple=True, metavar="OLD=NEW", help="Rename a label; onto an existing one merges.")
 @click.option("--drop", multiple=True, metavar="NAME", help="Leave out a label and its regions.")
 @click.option("--split", "shares", metavar="80/10/10", help="Draw train, val and test parts, each a folder below DST.")
-@click.option("--seed", default=0, show_default=True, help="Of the draw of the parts.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the draw of the parts.")
 @click.option(
     "--images",
     type=click.Choice(["copy", "link", "reference", "upright"]),
@@ -92,6 +92,8 @@ def command(
 
     if target == "-" and as_json:
         raise click.UsageError("--json prints the report on stdout, where DST - goes as well; choose one")
+    if target == "-" and (to not in {"coco", "labelstudio"} or shares):
+        raise click.UsageError("DST - takes one JSON file: --to coco or labelstudio, without --split")
     read_options = options.given(
         labels=labels, split=part, annotations=annotations, label_config=label_config, soft=soft
     )

@@ -129,23 +129,23 @@ ADD = """
 import os, signal, sys
 from pathlib import Path
 import keras
-from maskloop_backend.model import durable
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn32s import build_fcn32s
 from maskloop_backend.registry import Registry
+from maskloop_converters import atomic
 from maskloop_converters.samples import LabelSet
 
-flush, calls = durable.flush, 0
+sync, calls = atomic.sync, 0
 
 def kill_at(path):
     global calls
     calls += 1
     if calls == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-    flush(path)
+    sync(path)
 
-durable.flush = kill_at
+atomic.sync = kill_at
 keras.utils.set_random_seed(int(sys.argv[3]))
 architecture = Architecture(2, "small", head=False, upsampling="per_class")
 bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["a", "b"]))
@@ -159,7 +159,7 @@ def add_in_a_process(home: Path, *, kill_at: int, seed: int) -> subprocess.Popen
 
 
 def test_kill_9_leaves_no_version_and_the_next_add_clears_up(registry: Registry, bundle: Bundle) -> None:
-    # 1 is the first file's flush, 4 comes after the rename inside the hidden directory
+    # 1 is the first file's sync, 4 comes after the rename inside the hidden directory
     processes = [add_in_a_process(registry.home / str(at), kill_at=at, seed=at) for at in (1, 4)]
     for at, process in zip((1, 4), processes, strict=True):
         process.communicate()

@@ -116,3 +116,23 @@ def test_bodies_tokens_and_label_text_are_never_logged(start: Any, image_uri: An
     assert "endpoint=/predict" in caplog.text
     for secret in ("<access_token>", "geheim", "road", "car", "BrushLabels", "invite", "Fahrbahn"):
         assert secret not in caplog.text
+
+
+def test_setup_says_which_labels_do_not_fit(start: Any) -> None:
+    client = start()
+    schema = (
+        '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
+        '<Label value="car"/><Label value="tram"/></BrushLabels></View>'
+    )
+    body = {"project": "7.1", "schema": schema, "hostname": "http://user:pw@studio:8080/", "access_token": "t"}
+    said = client.request("POST", "/setup", body).json
+    assert said == {
+        "model_version": "fcn32s-small-20261122-00000001",
+        "missing_labels": ["road"],
+        "unused_labels": ["tram"],
+        "studio_url": "http://studio:8080/",
+    }
+    # a question that names no Label Studio does not make the backend forget the one it knows
+    again = client.request("POST", "/setup", body | {"hostname": "", "access_token": ""}).json
+    assert again == said
+    assert client.app.server.projects.fetcher("7.2").token == "t"

@@ -121,7 +121,7 @@ def test_command_serves_a_real_model_until_sigterm(home: Path, image_uri: Any, c
                 return json.load(response)
 
         version = Registry(home).serving()
-        assert post("/setup", {"schema": config, "project": "1.1"}) == {"model_version": version}
+        assert post("/setup", {"schema": config, "project": "1.1"})["model_version"] == version
         tasks = [{"id": i, "data": {"image": image_uri(33, 47 + i)}} for i in range(3)]
         results = post("/predict", {"tasks": tasks, "label_config": config})["results"]
         assert [result["model_version"] for result in results] == [version] * 3

@@ -16,8 +16,8 @@ from pycocotools.coco import COCO
 
 from maskloop_converters.errors import FormatError, TargetError
 from maskloop_converters.formats import coco
-from maskloop_converters.formats.coco.json_stream import scan
 from maskloop_converters.formats.coco.writer import Ids
+from maskloop_converters.formats.json_stream import scan
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 
@@ -401,7 +401,7 @@ def test_one_file_holds_no_images(tmp_path: Path) -> None:
 def test_scanning_finds_every_element_whatever_the_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
-    monkeypatch.setattr("maskloop_converters.formats.coco.json_stream._WINDOW", window)
+    monkeypatch.setattr("maskloop_converters.formats.json_stream._WINDOW", window)
     values = [
         {"id": 12345678901234567890, "t": 'é"\\u00e9\\"', "n": [-1.5e-7, 0, True, None]},
         17,

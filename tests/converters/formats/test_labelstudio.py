@@ -21,9 +21,9 @@ from PIL import Image
 from maskloop_converters.codecs import studio_rle
 from maskloop_converters.errors import CodecError, DataError, FormatError, TargetError
 from maskloop_converters.formats import labelstudio
+from maskloop_converters.formats.json_stream import elements
 from maskloop_converters.formats.labelstudio.config import parse, render
 from maskloop_converters.formats.labelstudio.shapes import polygon
-from maskloop_converters.formats.labelstudio.stream import elements
 from maskloop_converters.formats.labelstudio.tasks import image_name
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError
 from ...report import Tally
+from ..json_stream import load, scan
 from ..parts import SKIPPED
-from .json_stream import load, scan
 
 ANNOTATIONS_SKIPPED = "annotations skipped"
 

@@ -14,9 +14,10 @@ from ...errors import CodecError, FormatError
 from ...masks import RunList
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
+from ..file_names import relative_path
 from ..images import probe
+from ..json_stream import scan
 from ..labels import read_labels
-from ..output import relative_path
 from ..parts import SKIPPED, assemble
 from ..records import attributes, image_size, origin, region_from_json, score, whole_number
 from .extras import (
@@ -31,7 +32,6 @@ from .extras import (
     labels_of,
 )
 from .index import ANNOTATIONS_SKIPPED, Index, build
-from .json_stream import scan
 from .segmentation import Counts, check_counts, counts_of, masks_of
 
 _PREFIXES = ("instances", "panoptic")

@@ -12,13 +12,14 @@ from typing import Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ...atomic import atomic_directory, atomic_file
 from ...codecs import png
 from ...errors import TargetError
 from ...masks import RunList
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
+from ..file_names import FreeNames, file_stem, relative_path
 from ..images import ImageMode, place
-from ..output import FreeNames, atomic_directory, atomic_file, file_stem, relative_path
 from ..records import check_labels, dumps, image_to_json, region_to_json
 from .extras import (
     ANNOTATION_FIELDS,

@@ -33,14 +33,22 @@ class StudioConfig:
     images: Mapping[str, str]
 
 
+def tree(xml: str) -> ElementTree.Element:
+    """Return the root of a label config; LabelError if it is no XML or declares entities, which could grow without end."""
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        raise LabelError("the label config has a DOCTYPE or ENTITY declaration, which is not accepted; remove it")
+    try:
+        return ElementTree.fromstring(xml)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise LabelError(f"the label config is not well-formed XML: {error}") from error
+
+
 def parse(xml: str, where: str) -> StudioConfig:
     """Return what a label config says; FormatError if it is no XML, has no Image, or no control that draws."""
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise FormatError(f"{where}: a label config has no DOCTYPE and no entities")
     try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise FormatError(f"{where}: the label config is no XML: {error}") from error
+        root = tree(xml)
+    except LabelError as error:
+        raise FormatError(f"{where}: {error}") from error
     images = {
         tag.get("name", ""): tag.get("value", "").removeprefix("$")
         for tag in root.iter("Image")

@@ -18,9 +18,9 @@ from ...errors import CodecError, DataError, FormatError, LabelError
 from ...masks import RunList
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
+from ..file_names import relative_path
 from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
-from ..output import relative_path
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
 from .config import parse

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ...errors import FormatError
 from ..images import IMAGE_SUFFIXES
-from .stream import elements
+from ..json_stream import elements
 
 #: Key of the sample and region attributes that hold what only Label Studio has.
 NAMESPACE = "labelstudio"

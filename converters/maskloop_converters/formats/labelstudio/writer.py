@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...atomic import atomic_directory, atomic_file
 from ...codecs import png, studio_rle
 from ...errors import LabelError, TargetError
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
+from ..file_names import FreeNames, relative_path
 from ..images import ImageMode, place
 from ..labels import label_names, labels_to_json
-from ..output import FreeNames, atomic_directory, atomic_file, relative_path
 from ..records import dumps
 from .config import render
 from .reader import CONFIG, LABELS, TASKS, beside

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import FormatError
 from ...samples import LabelSet
+from ..file_names import relative_path
 from ..images import IMAGE_SUFFIXES
 from ..labels import CAMVID, CITYSCAPES, VOC
-from ..output import relative_path
 
 INDEX = "maskloop.jsonl"
 SPLITS = ("train", "val", "test")

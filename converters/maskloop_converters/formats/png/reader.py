@@ -15,9 +15,9 @@ from ...errors import FormatError
 from ...masks import RunList
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample, SoftEdge
+from ..file_names import relative_path
 from ..images import probe
 from ..labels import find_label_file, read_labels
-from ..output import relative_path
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, image_size, region_from_json, whole_number
 from .label_maps import Decoder, read_pixels

@@ -13,13 +13,14 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...atomic import atomic_directory
 from ...codecs import png
 from ...errors import TargetError
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
+from ..file_names import FreeNames, file_stem, relative_path
 from ..images import ImageMode, place
 from ..labels import color_table, labels_to_json, palette
-from ..output import FreeNames, atomic_directory, file_stem, relative_path
 from ..records import check_labels, dumps, image_to_json, region_to_json
 from .layout import INDEX
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ...atomic import atomic_directory
 from ...codecs import coco_rle
 from ...codecs.tfexample import Compression, RecordWriter, encode_example
 from ...errors import LabelError, TargetError
 from ...report import WriteReport
 from ...samples import Dataset, Sample
+from ..file_names import relative_path
 from ..labels import label_names, labels_to_json
-from ..output import atomic_directory, relative_path
 from ..png.writer import label_map_loss
 from ..records import dumps, image_to_json, region_to_json
 from .layout import (

@@ -5,17 +5,22 @@ The standard library's parser does the work on a window of the file, so that mem
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...errors import FormatError
+from ..errors import FormatError
 
 _WINDOW = 1 << 20
-#: An array element or member larger than this is taken for damage.
-MAX_ELEMENT = 1 << 29
+#: A value of more characters than this is taken for damage.
+MAX_ELEMENT = 1 << 30
+# A value that a window cuts is reported at most so far before its end (an escape sequence, a literal).
+_CUT = 32
 _SPACE = " \t\r\n"
 
 
@@ -25,7 +30,7 @@ class Element:
 
     Attributes:
         key: the top-level member that it belongs to, '' where the document is an array.
-        value: parsed; texts in elements of arrays are undecoded (a character a byte, ASCII unharmed).
+        value: parsed.
         start: position of its first byte in the file.
         size: in bytes.
         in_array: whether it is an element of the member's array, not the member itself.
@@ -46,27 +51,51 @@ def scan(path: Path, arrays: Collection[str]) -> Iterator[Element]:
     Raises:
         FormatError: not JSON; names the file and the position.
     """
+    with _document(path) as window:
+        if window.peek() == "[":
+            yield from _elements(window, "")
+        elif window.peek() == "{":
+            yield from _members(window, arrays)
+        else:
+            raise window.error("expected '{' or '['")
+
+
+def elements(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield number (from 0) and value of the elements of an array, or of values that follow one another.
+
+    Raises:
+        FormatError: not JSON or not UTF-8; names the file and the position.
+    """
+    with _document(path) as window:
+        if window.peek() == "[":
+            for number, element in enumerate(_elements(window, "")):
+                yield number, element.value
+        else:
+            for number in count():
+                yield number, window.value()[0]
+                if not window.peek():
+                    break
+
+
+def load(data: bytes, where: str) -> Any:
+    """Return the value of the bytes that a scan gave the place of; FormatError unless they are JSON in UTF-8."""
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: not JSON, not UTF-8, or the file changed while it was read: {error}") from error
+
+
+@contextmanager
+def _document(path: Path) -> Iterator[_Window]:
+    """Give a file's beginning; the block takes all that belongs to the document."""
     try:
         with path.open("rb") as file:
             window = _Window(path, file)
-            if window.peek() == "[":
-                yield from _elements(window, "")
-            elif window.peek() == "{":
-                yield from _members(window, arrays)
-            else:
-                raise window.error("expected '{' or '['")
+            yield window
             if window.peek():
                 raise window.error("expected the end of the file")
     except OSError as error:
         raise FormatError(f"{path}: cannot read it: {error.strerror or error}") from error
-
-
-def load(data: bytes, where: str) -> Any:
-    """Return the value of the bytes that a scan gave the place of."""
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where}: not JSON, or the file changed while it was read: {error}") from error
 
 
 def _members(window: _Window, arrays: Collection[str]) -> Iterator[Element]:
@@ -87,8 +116,7 @@ def _members(window: _Window, arrays: Collection[str]) -> Iterator[Element]:
             if not found:
                 yield Element(key, [], 0, 0, in_array=False)
         else:
-            _, start, size = window.value()
-            yield Element(key, load(window.raw(start, size), f"{window.path}, {key}"), start, size, in_array=False)
+            yield Element(key, *window.value(), in_array=False)
         if window.take(",}") == "}":
             return
 
@@ -99,21 +127,22 @@ def _elements(window: _Window, key: str) -> Iterator[Element]:
         window.take("]")
         return
     while True:
-        value, start, size = window.value()
-        yield Element(key, value, start, size, in_array=True)
+        yield Element(key, *window.value(), in_array=True)
         if window.take(",]") == "]":
             return
 
 
 class _Window:
-    """A part of the file as text, a character a byte, that moves on as values are taken."""
+    """A part of the file as text that moves on as values are taken."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
+        self._path = path
         self._file = file
-        self._decoder = json.JSONDecoder()
-        self._base = 3 if file.read(3) == b"\xef\xbb\xbf" else 0  # a byte order mark
-        file.seek(self._base)
+        self._parser = json.JSONDecoder()
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        #: byte of the file that the next character stands at
+        self._byte = 3 if file.read(3) == codecs.BOM_UTF8 else 0
+        file.seek(self._byte)
         self._text = ""
         self._at = 0
         self._ended = False
@@ -121,8 +150,10 @@ class _Window:
     def peek(self) -> str:
         """Return the next character that is no space, '' at the end of the file."""
         while True:
+            start = self._at
             while self._at < len(self._text) and self._text[self._at] in _SPACE:
                 self._at += 1
+            self._byte += self._at - start
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():
@@ -134,6 +165,7 @@ class _Window:
         if not found or found not in expected:
             raise self.error(f"expected {' or '.join(repr(c) for c in expected)}")
         self._at += 1
+        self._byte += 1
         return found
 
     def value(self) -> tuple[Any, int, int]:
@@ -141,31 +173,35 @@ class _Window:
         self.peek()
         while True:
             try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = self._parser.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # Cut off by the window's end, if not plainly wrong before it; texts are cut at their start.
-                cut = error.pos >= len(self._text) - 16 or error.msg.startswith("Unterminated string")
+                cut = error.pos >= len(self._text) - _CUT or error.msg.startswith("Unterminated string")
+                ahead = error.pos - self._at
                 if not (cut and self._more()):
-                    raise self.error(error.msg, error.pos) from None
+                    raise self.error(error.msg, ahead) from None
                 continue
             except (ValueError, RecursionError) as error:
                 raise self.error(str(error)) from None
             # A number at the window's end may go on.
+            length = end - self._at
             if end < len(self._text) or self._text[end - 1] in '}]"' or not self._more():
-                start, size = self._base + self._at, end - self._at
-                self._at = end
+                start, size = self._byte, self._size(length)
+                self._at += length
+                self._byte += size
                 return value, start, size
 
-    def raw(self, start: int, size: int) -> bytes:
-        """Return the bytes of the value that was taken last."""
-        return self._text[start - self._base : start - self._base + size].encode("latin-1")
-
-    def error(self, what: str, at: int | None = None) -> FormatError:
-        """Return the error for what stands at a place in the window, by default the next character."""
-        at = self._at if at is None else at
-        near = self._text[at : at + 20]
+    def error(self, what: str, ahead: int = 0) -> FormatError:
+        """Return the error for what stands so many characters ahead."""
+        near = self._text[self._at + ahead : self._at + ahead + 20]
         found = f"received {near!r}" if near else "the file ends there; it may be truncated"
-        return FormatError(f"{self.path}, byte {self._base + at}: not JSON: {what}, {found}")
+        byte = self._byte + self._size(ahead)
+        return FormatError(f"{self._path}: not readable at byte {byte}: not JSON: {what}, {found}")
+
+    def _size(self, length: int) -> int:
+        """Return how many bytes of the file the next ``length`` characters are."""
+        text = self._text[self._at : self._at + length]
+        return len(text) if text.isascii() else len(text.encode())
 
     def _more(self) -> bool:
         """Drop what is done, read on, and say whether there was more; values twice as long need half as many turns."""
@@ -173,10 +209,12 @@ class _Window:
         if self._ended:
             return False
         if rest > MAX_ELEMENT:
-            raise self.error(f"a value of more than {MAX_ELEMENT} bytes")
+            raise self.error(f"a value of more than {MAX_ELEMENT} characters")
         data = self._file.read(max(_WINDOW, rest))
         self._ended = not data
-        self._text = self._text[self._at :] + data.decode("latin-1")
-        self._base += self._at
+        try:
+            self._text = self._text[self._at :] + self._decode(data, self._ended)
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{self._path}: not UTF-8 text after byte {self._byte}: {error}") from error
         self._at = 0
         return not self._ended

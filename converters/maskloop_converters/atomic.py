@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ..errors import FormatError, OutputExistsError
+from .errors import OutputExistsError
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         partial.chmod(0o666 & ~_umask())
         yield partial
-        _sync(partial)
+        sync(partial)
         _check_free(path, overwrite)
         _replace(partial, path)
     except BaseException:
@@ -83,50 +83,15 @@ def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def relative_path(name: str, where: str) -> PurePosixPath:
-    """Return the path of a file that a dataset names, checked to stay inside the dataset.
-
-    Args:
-        name: posix path as it stands in a file ('train/0001.png'); backslashes are taken as separators.
-        where: file and record that name it, for the error.
-
-    Raises:
-        FormatError: the name is empty, absolute, climbs out with '..', or holds a NUL.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or path.parts[0].endswith(":"):
-        raise FormatError(
-            f"{where}: the file name {name!r} does not stay inside the dataset; expected a relative path without '..'"
-        )
-    return path
-
-
-def file_stem(name: str) -> str:
-    """Return the name of a split as part of a file's name; FormatError where it would lead to another folder."""
-    if not name or name.startswith(".") or set(name) & set("/\\:\0"):
-        raise FormatError(f"the split {name!r} cannot be part of a file name; rename it")
-    return name
-
-
-class FreeNames:
-    """Gives every file of an output a path of its own."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
-        """Return ``path``, or with ``-2``, ``-3``, ... before its extension where it is taken.
-
-        Args:
-            path: as it should be.
-            by_stem: paths that differ in their extension only count as the same.
-        """
-        free, number = path, 2
-        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken:
-            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-            number += 1
-        self._taken.add(key)
-        return free
+def sync(path: Path) -> None:
+    """Make the disk hold a file's bytes, or a directory's entries, before going on."""
+    if path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
@@ -152,7 +117,7 @@ def _replace(partial: Path, path: Path) -> None:
         if old is not None:
             old.rename(path)
         raise
-    _sync(path.parent)
+    sync(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -167,15 +132,5 @@ def _umask() -> int:
 def _sync_tree(root: Path) -> None:
     for folder, _, files in os.walk(root):
         for name in files:
-            _sync(Path(folder, name))
-        _sync(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    if path.is_symlink():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            sync(Path(folder, name))
+        sync(Path(folder))

@@ -1,0 +1,53 @@
+"""Names of files inside a dataset: kept inside it, and each of its own."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from ..errors import FormatError
+
+
+def relative_path(name: str, where: str) -> PurePosixPath:
+    """Return the path of a file that a dataset names, checked to stay inside the dataset.
+
+    Args:
+        name: posix path as it stands in a file ('train/0001.png'); backslashes are taken as separators.
+        where: file and record that name it, for the error.
+
+    Raises:
+        FormatError: the name is empty, absolute, climbs out with '..', or holds a NUL.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or path.parts[0].endswith(":"):
+        raise FormatError(
+            f"{where}: the file name {name!r} does not stay inside the dataset; expected a relative path without '..'"
+        )
+    return path
+
+
+def file_stem(name: str) -> str:
+    """Return the name of a split as part of a file's name; FormatError where it would lead to another folder."""
+    if not name or name.startswith(".") or set(name) & set("/\\:\0"):
+        raise FormatError(f"the split {name!r} cannot be part of a file name; rename it")
+    return name
+
+
+class FreeNames:
+    """Gives every file of an output a path of its own."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
+        """Return ``path``, or with ``-2``, ``-3``, ... before its extension where it is taken.
+
+        Args:
+            path: as it should be.
+            by_stem: paths that differ in their extension only count as the same.
+        """
+        free, number = path, 2
+        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken:
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            number += 1
+        self._taken.add(key)
+        return free

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import maskloop_converters as mc
+from maskloop_converters import conversion, datasets
+from maskloop_converters.cli import convert as cli
+from maskloop_converters.errors import DataError, FormatError, LabelError, OutputExistsError, TargetError
+from maskloop_converters.registry import FORMATS
+from maskloop_converters.relabel import relabel
+from maskloop_converters.samples import Label, LabelSet
+from maskloop_converters.splitting import split
+
+MakeDataset = Callable[..., mc.Dataset]
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def same(a: mc.Dataset, b: mc.Dataset) -> None:
+    for x, y in zip(a, b, strict=True):
+        assert x.id == y.id
+        assert x.masks == y.masks
+        assert [a.labels.by_id(r.label).name for r in x.regions] == [b.labels.by_id(r.label).name for r in y.regions]
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_every_format_is_written_detected_and_verified(png_dataset: Path, tmp_path: Path, to: str) -> None:
+    report = mc.convert(png_dataset, tmp_path / "out", to, verify=True)
+    assert (report.source_format, report.target_format, report.verified) == ("png", to, 2)
+    assert datasets.detect(tmp_path / "out") == to
+    same(mc.read(png_dataset), mc.read(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_bytes_do_not_depend_on_the_number_of_workers(make: MakeDataset, tmp_path: Path, to: str) -> None:
+    mc.write(make(40), tmp_path / "source", "png")
+    for workers in (1, 2, 5):
+        mc.convert(tmp_path / "source", tmp_path / f"w{workers}", to, workers=workers)
+    assert tree(tmp_path / "w1") == tree(tmp_path / "w2") == tree(tmp_path / "w5")
+
+
+def test_labels_are_renamed_merged_and_dropped(png_dataset: Path, tmp_path: Path) -> None:
+    mc.convert(png_dataset, tmp_path / "out", "coco", rename={"car": "road", "sky": "Himmel"})
+    merged = mc.read(tmp_path / "out")
+    assert [label.name for label in merged.labels.labels] == ["Himmel", "road"]
+    for before, after in zip(mc.read(png_dataset), merged, strict=True):
+        assert after.masks == before.masks
+    mc.convert(png_dataset, tmp_path / "less", "coco", drop=["sky"])
+    for before, after in zip(mc.read(png_dataset), mc.read(tmp_path / "less"), strict=True):
+        assert after.masks == before.masks.select([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("rename", "drop", "message"),
+    [
+        ({"bus": "car"}, [], "no label is named 'bus'; there are: sky, road, car"),
+        ({}, ["bus"], "no label is named 'bus'"),
+        ({"car": "x"}, ["car"], "both dropped and renamed"),
+    ],
+)
+def test_unknown_labels_are_named(
+    png_dataset: Path, tmp_path: Path, rename: dict[str, str], drop: list[str], message: str
+) -> None:
+    with pytest.raises(LabelError, match=message):
+        mc.convert(png_dataset, tmp_path / "out", "coco", rename=rename, drop=drop)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_is_exact_disjoint_and_repeatable(make: MakeDataset, tmp_path: Path) -> None:
+    mc.write(make(50), tmp_path / "source", "png")
+    ids = {}
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        report = mc.convert(tmp_path / "source", tmp_path / out, "coco", split=(80, 10, 10), seed=seed, verify=True)
+        assert {name: part.samples for name, part in report.parts.items()} == {"train": 40, "val": 5, "test": 5}
+        ids[out] = {name: [s.id for s in mc.read(tmp_path / out / name)] for name in ("train", "val", "test")}
+    assert ids["a"] == ids["b"] != ids["c"]
+    assert sorted(i for part in ids["a"].values() for i in part) == sorted(f"s{k}" for k in range(50))
+
+
+@pytest.mark.parametrize("shares", ["80", "a/b", "50/30/10/10", "-1/2", "0/0"])
+def test_bad_shares(png_dataset: Path, tmp_path: Path, shares: str) -> None:
+    with pytest.raises(DataError, match=r"80/10/10"):
+        mc.convert(png_dataset, tmp_path / "out", "coco", split=conversion.parse_shares(shares))
+
+
+def test_what_the_target_cannot_hold_is_counted_and_strict_refuses(make: MakeDataset, tmp_path: Path) -> None:
+    mc.write(make(2, overlapping=True), tmp_path / "source", "coco")
+    options = {"masks": "index"}
+    report = mc.convert(tmp_path / "source", tmp_path / "lossy", "png", write_options=options, verify=True)
+    assert report.written.losses
+    assert report.verified == 2, "the label map is still right"
+    with pytest.raises(TargetError, match="cannot hold everything"):
+        mc.convert(tmp_path / "source", tmp_path / "strict", "png", write_options=options, strict=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lossy", "source"]
+
+
+def test_existing_output_is_kept_unless_overwrite(png_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        mc.convert(png_dataset, tmp_path / "out", "coco")
+    assert tree(tmp_path / "out") == {"precious.txt": b"mine"}
+    mc.convert(png_dataset, tmp_path / "out", "coco", overwrite=True)
+    assert datasets.detect(tmp_path / "out") == "coco"
+
+
+def test_a_failure_on_the_way_leaves_the_old_output(
+    png_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mc.convert(png_dataset, tmp_path / "out", "coco")
+    before = tree(tmp_path / "out")
+    mask = next((png_dataset / "masks").iterdir())
+    mask.write_bytes(mask.read_bytes()[:40])
+    with pytest.raises(FormatError, match=mask.name):
+        mc.convert(png_dataset, tmp_path / "out", "coco", overwrite=True)
+    assert tree(tmp_path / "out") == before
+    report = mc.convert(png_dataset, tmp_path / "out", "coco", overwrite=True, on_error="skip")
+    assert report.written.samples == 1
+    assert mask.name in str(report.skipped.lines())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_ctrl_c_leaves_nothing(png_dataset: Path, tmp_path: Path) -> None:
+    def interrupt(done: int, count: int | None) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mc.convert(png_dataset, tmp_path / "out", "png", progress=interrupt)
+    assert [p.name for p in tmp_path.iterdir()] == ["source"]
+
+
+def test_verification_catches_a_writer_that_loses_a_pixel(
+    png_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from maskloop_converters.formats import coco
+
+    honest = coco.read
+
+    def lossy(path: Path, **options: object) -> mc.Dataset:
+        dataset = honest(path, **options)  # type: ignore[arg-type]
+        return replace(dataset, samples=[_without_a_pixel(sample) for sample in dataset])
+
+    monkeypatch.setattr(coco, "read", lossy)
+    with pytest.raises(conversion.VerificationError, match="s0: masks differ"):
+        mc.convert(png_dataset, tmp_path / "out", "coco", verify=True)
+    assert not (tmp_path / "out").exists()
+
+
+def _without_a_pixel(sample: mc.Sample) -> mc.Sample:
+    masks = sample.masks.to_masks()
+    masks[0][tuple(np.argwhere(masks[0])[0])] = False
+    return replace(sample, masks=mc.RunList.from_masks(masks, height=sample.height, width=sample.width))
+
+
+def test_options_of_other_formats_are_refused_by_name(png_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(datasets.OptionError, match=r"writing coco has no option 'masks'; only png have it"):
+        mc.convert(png_dataset, tmp_path / "out", "coco", write_options={"masks": "index"})
+
+
+def test_detection_says_why_not(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text('{"hello": 1}')
+    with pytest.raises(FormatError) as error:
+        datasets.detect(tmp_path / "notes.json")
+    for name in FORMATS:
+        assert f"not {name}:" in str(error.value)
+
+
+def run(*arguments: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(cli.command, list(arguments), input=stdin)
+
+
+def test_the_command_reports_as_json(png_dataset: Path, tmp_path: Path) -> None:
+    done = run(str(png_dataset), str(tmp_path / "o"), "--to", "coco", "--verify", "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert (report["from"], report["to"], report["samples"], report["verified"]) == ("png", "coco", 2, 2)
+
+
+def test_the_command_reads_stdin_and_writes_stdout(png_dataset: Path, tmp_path: Path) -> None:
+    mc.convert(png_dataset, tmp_path / "c.json", "coco")
+    done = run("-", "-", "--from", "coco", "--to", "labelstudio", stdin=(tmp_path / "c.json").read_bytes())
+    assert done.exit_code == 0, done.output
+    (tmp_path / "tasks.json").write_bytes(done.stdout_bytes)
+    for before, after in zip(mc.read(png_dataset), mc.read(tmp_path / "tasks.json"), strict=True):
+        assert after.masks == before.masks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "coco", "--map", "car"], "expected OLD=NEW"),
+        ([], "Missing option '--to'"),
+        (["--to", "bmp"], "'bmp' is not one of"),
+        (["--to", "coco", "--workers", "0"], "--workers"),
+    ],
+)
+def test_usage_errors_exit_with_2(png_dataset: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = run(str(png_dataset), str(tmp_path / "o"), *arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+@pytest.mark.parametrize("place", ["source", "source/inside", "."])
+def test_an_output_never_touches_its_source(make: MakeDataset, tmp_path: Path, place: str) -> None:
+    mc.write(make(3), tmp_path / "source", "png")
+    before = tree(tmp_path)
+    with pytest.raises(OutputExistsError, match="nothing was written: give"):
+        mc.convert(tmp_path / "source", tmp_path / place, "coco", overwrite=True)
+    assert tree(tmp_path) == before
+
+
+def test_an_output_never_replaces_the_sources_images(make: MakeDataset, tmp_path: Path) -> None:
+    mc.write(make(3), tmp_path / "source", "labelstudio", images="copy")
+    before = tree(tmp_path)
+    with pytest.raises(OutputExistsError, match=r"nothing was written"):
+        mc.convert(tmp_path / "source/tasks.json", tmp_path / "source/images", "coco", overwrite=True)
+    assert tree(tmp_path) == before
+
+
+def test_names_that_are_swapped_or_chained_are_not_merged(png_dataset: Path) -> None:
+    dataset = mc.read(png_dataset)
+    swapped = relabel(dataset, rename={"sky": "road", "road": "sky", "car": "bus"}, drop=[])
+    assert [(x.id, x.name) for x in swapped.labels.labels] == [
+        (x.id, {"sky": "road", "road": "sky", "car": "bus"}[x.name]) for x in dataset.labels.labels
+    ]
+    chained = relabel(dataset, rename={"sky": "road", "road": "car"}, drop=["car", "car"])
+    assert [x.name for x in chained.labels.labels] == ["road", "car"]
+    for before, after in zip(dataset, chained, strict=True):
+        assert [r.label for r in after.regions] == [r.label for r in before.regions if r.label != 2]
+
+
+def test_a_background_is_neither_dropped_nor_merged_away() -> None:
+    labels = LabelSet((Label(0, "background"), Label(1, "car")), background_id=0)
+    for rename, drop in (({"background": "car"}, []), ({}, ["background"])):
+        with pytest.raises(LabelError, match="the background 'background' cannot be"):
+            relabel(mc.Dataset(labels, []), rename=rename, drop=drop)
+
+
+@pytest.mark.parametrize(("shares", "seed"), [((float("nan"), 20), 0), ((float("inf"), 1), 0), ((80, 20), -1)])
+def test_shares_and_seeds_that_are_none(png_dataset: Path, shares: tuple[float, ...], seed: int) -> None:
+    with pytest.raises(DataError, match="expected"):
+        split(mc.read(png_dataset), shares, seed=seed)
+
+
+@pytest.mark.parametrize("to", ["png", "tfrecord"])
+def test_standard_output_takes_one_file(png_dataset: Path, to: str) -> None:
+    result = CliRunner().invoke(cli.command, [str(png_dataset), "-", "--to", to])
+    assert result.exit_code == 2
+    assert "DST - takes one JSON file" in result.output
