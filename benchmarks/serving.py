@@ -81,7 +81,7 @@ def make_model(home: Path, backbone: str) -> None:
     kernel = np.random.default_rng(0).normal(0, 1, kernel.shape).astype(kernel.dtype)
     score.set_weights([kernel - kernel.mean(axis=-1, keepdims=True), bias])
     registry = Registry(home)
-    registry.set_serving(registry.add(Bundle.create(model, architecture, LabelSet.from_names(NAMES))))
+    registry.promote(registry.add(Bundle.create(model, architecture, LabelSet.from_names(NAMES))))
 
 
 @contextlib.contextmanager

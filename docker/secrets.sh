@@ -18,6 +18,7 @@ umask 077
 aside=$(mktemp "$file.XXXXXX")
 trap 'rm -f "$aside"' EXIT
 cat > "$aside" <<END
+COMPOSE_PROJECT_NAME=maskloop
 LABEL_STUDIO_USERNAME=admin@example.com
 LABEL_STUDIO_PASSWORD=$(random)
 LABEL_STUDIO_USER_TOKEN=$(random)

@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "jax", "torch", "label_studio_sdk", "scipy", "cv2", "pandas", "h5py"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["inspect", "--help"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["convert", "--help"], ["inspect", "--help"], ["models", "--help"], ["evaluate", "--help"]],
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys, json\n"

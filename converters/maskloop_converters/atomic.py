@@ -28,14 +28,14 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it an existing file or a directory with content is OutputExistsError.
     """
-    _check_free(path, overwrite)
+    check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         partial.chmod(0o777 & ~_umask())
         yield partial
         _sync_tree(partial)
-        _check_free(path, overwrite)
+        check_free(path, overwrite)
         _replace(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -45,7 +45,7 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give the path of a file to write, which becomes ``path`` in the end; see :func:`atomic_directory`."""
-    _check_free(path, overwrite)
+    check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -54,7 +54,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial.chmod(0o666 & ~_umask())
         yield partial
         sync(partial)
-        _check_free(path, overwrite)
+        check_free(path, overwrite)
         _replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -72,14 +72,14 @@ def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it any entry that exists is OutputExistsError.
     """
-    _check_free(path, overwrite)
+    check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         yield folder / path.name
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
         for entry in entries:
-            _check_free(path.parent / entry.name, overwrite)
+            check_free(path.parent / entry.name, overwrite)
         for entry in entries:
             _replace(entry, path.parent / entry.name)
     finally:
@@ -97,7 +97,8 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise OutputExistsError if something is there that may not be replaced: before work that would be for nothing."""
     if overwrite or not (path.exists() or path.is_symlink()):
         return
     if path.is_dir() and not any(path.iterdir()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from .formats.file_names import FreeNames
 from .formats.labels import color_table
-from .samples import LabelSet, Sample
+from .samples import Color, LabelSet, Sample
 
 # Opacity of a mask's colour over the image; its outline is opaque.
 OPACITY = 0.45
@@ -24,6 +25,8 @@ COLUMNS = 5
 SHEET_SAMPLES = 60
 # Characters of a sample's id in a file name, of at most 4 bytes each: file systems take 255 bytes.
 _NAME_LENGTH = 55
+# Of a region whose label the set does not have.
+UNKNOWN_COLOR: Color = (255, 0, 255)
 _SHEET = "contact-sheet"
 _GREY = 128
 _TEXT = (20, 20, 20)
@@ -78,18 +81,27 @@ class Overlays:
         sheet.save(self._folder / f"{_SHEET}.jpg", quality=90)
 
 
-def draw(sample: Sample, colors: dict[int, tuple[int, int, int]]) -> NDArray[np.uint8]:
+def draw(sample: Sample, colors: dict[int, Color]) -> NDArray[np.uint8]:
     """Return a sample's image with its masks in their colours: uint8 (H, W, 3); grey where the image is out of reach.
 
     Args:
         sample: to draw; later regions lie over earlier ones.
         colors: of each label id.
     """
-    canvas = _image(sample).astype(np.float32)
-    for k, region in enumerate(sample.regions):
-        mask = sample.masks.mask(k)
-        color = np.array(colors.get(region.label, (255, 0, 255)), np.float32)
-        canvas[mask] += (color - canvas[mask]) * OPACITY
+    masks = ((sample.masks.mask(k), colors.get(region.label, UNKNOWN_COLOR)) for k, region in enumerate(sample.regions))
+    return paint(_image(sample), masks)
+
+
+def paint(image: NDArray[np.uint8], masks: Iterable[tuple[NDArray[np.bool_], Color]]) -> NDArray[np.uint8]:
+    """Return an image with masks over it, each in its colour, their outlines opaque: uint8 (H, W, 3).
+
+    Args:
+        image: uint8 (H, W, 3).
+        masks: bool (H, W) and colour; later ones lie over earlier ones.
+    """
+    canvas = image.astype(np.float32)
+    for mask, color in masks:
+        canvas[mask] += (np.array(color, np.float32) - canvas[mask]) * OPACITY
         canvas[_outline(mask)] = color
     return canvas.round().astype(np.uint8)
 

@@ -31,7 +31,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     architecture = Architecture(backbone="small", classes=2)
     registry = Registry(tmp_path)
     bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["road", "car"]))
-    registry.set_serving(registry.add(bundle))
+    registry.promote(registry.add(bundle))
     monkeypatch.setenv("MASKLOOP_HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "backend"))

@@ -74,7 +74,7 @@ def test_secrets_are_random_private_and_never_overwritten(tmp_path: Path) -> Non
         assert file.stat().st_mode & 0o077 == 0
     values = [dict(line.split("=", 1) for line in file.read_text().splitlines()) for file in files]
     needed = set(re.findall(r"\$\{(\w+):\?", (DOCKER / "docker-compose.yml").read_text()))
-    assert set(values[0]) == needed
+    assert set(values[0]) == needed | {"COMPOSE_PROJECT_NAME"}
     for name in needed - {"LABEL_STUDIO_USERNAME", "MASKLOOP_BASIC_AUTH_USER"}:
         assert re.fullmatch("[0-9a-f]{40}", values[0][name])
         assert values[0][name] != values[1][name]
@@ -86,22 +86,26 @@ def test_secrets_are_random_private_and_never_overwritten(tmp_path: Path) -> Non
     assert sorted(tmp_path.iterdir()) == files
 
 
-def test_compose_file_is_accepted(tmp_path: Path) -> None:
+def compose_command() -> list[str]:
+    """Return the command of Compose: Docker's plugin, or the program of its own that Debian has."""
     docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("no `docker compose` on this machine")
+    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return [docker, "compose"]
+    alone = shutil.which("docker-compose")
+    if alone is None:
+        pytest.skip("neither `docker compose` nor `docker-compose` on this machine (apt-get install docker-compose)")
+    return [alone]
+
+
+def test_compose_file_is_accepted(tmp_path: Path) -> None:
     sh(DOCKER / "secrets.sh", tmp_path / "env")
-    command = [
-        docker,
-        "compose",
-        "--env-file",
-        str(tmp_path / "env"),
-        "-f",
-        str(DOCKER / "docker-compose.yml"),
-        "config",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    files = ["--env-file", str(tmp_path / "env"), "-f", str(DOCKER / "docker-compose.yml")]
+    done = subprocess.run([*compose_command(), *files, "config"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    values = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert services["backend"]["environment"]["MASKLOOP_STUDIO_TOKEN"] == values["LABEL_STUDIO_USER_TOKEN"]
+    assert values["COMPOSE_PROJECT_NAME"] == "maskloop"
 
 
 def test_image_runs_as_nobody_in_particular_and_checks_its_health() -> None:

@@ -40,11 +40,16 @@ _ALL_DRAWN = """count => {
     return false;
   });
 }"""
-_DRAWN = """() => {
-  const image = [...document.querySelectorAll('img')].find(i => i.src.startsWith('blob:') || i.src.includes('/data/'));
-  const box = image.getBoundingClientRect();
+# The task's image, not one of the thumbnails beside it.
+_BOX = """() => {
+  const area = image => image.getBoundingClientRect().width * image.getBoundingClientRect().height;
+  const images = [...document.querySelectorAll('img')].filter(i => i.src.startsWith('blob:') || i.src.includes('/data/'));
+  const image = images.sort((one, other) => area(other) - area(one))[0], box = image.getBoundingClientRect();
+  return {left: box.left, top: box.top, width: box.width, height: box.height,
+          pixels: [image.naturalWidth, image.naturalHeight]};
+}"""
+_DRAWN = """box => {
   return {
-    width: image.naturalWidth, height: image.naturalHeight,
     regions: window.Htx.annotationStore.selected.regions.map(region => {
       const canvas = region.layerRef.getNativeCanvasElement(), at = canvas.getBoundingClientRect();
       return {labels: region.labels, scale: canvas.width / at.width, png: canvas.toDataURL(),
@@ -98,8 +103,9 @@ class Person:
 
     def drawn(self) -> list[DrawnRegion]:
         """Return what is on the screen, in the frame of the image as the browser shows it."""
-        seen: dict[str, Any] = self.page.evaluate(_DRAWN)
-        height, width = int(seen["height"]), int(seen["width"])
+        box = self.page.evaluate(_BOX)
+        seen: dict[str, Any] = self.page.evaluate(_DRAWN, box)
+        width, height = box["pixels"]
         regions = []
         for region in seen["regions"]:
             canvas = np.array(Image.open(io.BytesIO(base64.b64decode(region["png"].split(",")[1]))).convert("RGBA"))
@@ -109,6 +115,25 @@ class Person:
             columns = np.clip(xs.astype(int), 0, canvas.shape[1] - 1)
             regions.append(DrawnRegion(list(region["labels"]), canvas[np.ix_(rows, columns)][..., 3]))
         return regions
+
+    def paint(self, hotkey: str, *points: tuple[float, float]) -> None:
+        """Draw a new region with the brush.
+
+        Args:
+            hotkey: of the label.
+            points: (x, y) of the stroke, shares of the image's width and height.
+        """
+        box = self.page.evaluate(_BOX)
+        there = "count => window.Htx.annotationStore.selected.regions.length === count"
+        count = self.page.evaluate("() => window.Htx.annotationStore.selected.regions.length")
+        self.page.keyboard.press(hotkey)
+        at = [(box["left"] + x * box["width"], box["top"] + y * box["height"]) for x, y in points]
+        self.page.mouse.move(*at[0])
+        self.page.mouse.down()
+        for x, y in at[1:]:
+            self.page.mouse.move(x, y, steps=10)
+        self.page.mouse.up()
+        self.page.wait_for_function(there, arg=count + 1)
 
     def submit(self) -> None:
         """Press Submit and wait for Label Studio to have stored the annotation."""

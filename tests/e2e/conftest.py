@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +13,7 @@ from maskloop_backend.demo import scenes
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.local import LocalStudio
-from rig import ROOT, SIZE, Backend, environment, maskloop
+from rig import ROOT, SIZE, Backend, maskloop, serving
 
 
 @pytest.fixture(scope="session")
@@ -42,42 +38,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ("--epochs", "6", "--backbone", "small", "--home", str(directory), "--seed", "1")
     maskloop("train", str(directory / "scenes"), *arguments)
     registry = Registry(directory)
-    registry.set_serving(registry.versions()[-1])
+    registry.promote(registry.versions()[-1])
     return directory
 
 
 @pytest.fixture(scope="session")
 def backend(home: Path, studio: LocalStudio) -> Iterator[Backend]:
-    log = home / "serve.log"
-    # not ASCII on purpose
-    user, password = "annotators", f"pässword-{secrets.token_hex(8)}"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "maskloop_backend.cli.main", "serve", "--home", str(home), "--port", "0"),
-                *("--studio-url", studio.url, "--basic-auth-user", user),
-            ],
-            env=environment({"MASKLOOP_BASIC_AUTH_PASSWORD": password, "MASKLOOP_STUDIO_TOKEN": studio.token}),
-            stdout=stderr,
-            stderr=stderr,
-        )
-    try:
-        yield Backend(_announced(process, log), user, password, home, log)
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0, log.read_text()
-
-
-def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait for the line in which the server says where it answers."""
-    while process.poll() is None:
-        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
-            return found[0]
-        try:
-            process.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
-    raise AssertionError(f"maskloop serve ended: {log.read_text()}")
+    with serving(home, studio) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from maskloop_backend.studio.local import LocalStudio
 
 ROOT = Path(__file__).parents[2]
 LABEL_CONFIG = """<View>
@@ -65,3 +71,39 @@ class Backend:
     def environment(self) -> dict[str, str]:
         """What `maskloop connect` and `doctor` need to know."""
         return {"MASKLOOP_BASIC_AUTH_USER": self.user, "MASKLOOP_BASIC_AUTH_PASSWORD": self.password}
+
+
+@contextmanager
+def serving(home: Path, studio: LocalStudio, *options: str) -> Iterator[Backend]:
+    """Run `maskloop serve` in its own process, with basic auth."""
+    log = home / "serve.log"
+    # not ASCII on purpose
+    user, password = "annotators", f"pässword-{secrets.token_hex(8)}"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "maskloop_backend.cli.main", "serve", "--home", str(home), "--port", "0"),
+                *("--studio-url", studio.url, "--basic-auth-user", user),
+                *options,
+            ],
+            env=environment({"MASKLOOP_BASIC_AUTH_PASSWORD": password, "MASKLOOP_STUDIO_TOKEN": studio.token}),
+            stdout=stderr,
+            stderr=stderr,
+        )
+    try:
+        yield Backend(_announced(process, log), user, password, home, log)
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()
+
+
+def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait for the line in which the server says where it answers."""
+    while process.poll() is None:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
+            return found[0]
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(f"maskloop serve ended: {log.read_text()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -285,5 +286,6 @@ def test_a_label_config_without_masks_is_refused_with_the_reason(
 
 def test_nothing_secret_is_in_the_log(backend: Backend, studio: LocalStudio, project: Project) -> None:
     log = backend.log.read_text()
-    for secret in (backend.password, studio.token, "Vehicle", "Basic "):
+    basic = b64encode(f"{backend.user}:{backend.password}".encode()).decode()
+    for secret in (backend.password, studio.token, basic, "Vehicle"):
         assert secret not in log

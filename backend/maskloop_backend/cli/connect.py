@@ -24,6 +24,7 @@ from . import options
 @options.studio_token
 @options.backend_user
 @click.option("--smart-tools", is_flag=True, help="Offer the model in the editor: a click gives the part under it.")
+@click.option("--replace", is_flag=True, help="Remove the project's connections to other backends; predictions stay.")
 @click.option("--retrieve/--no-retrieve", default=True, show_default=True, help="Fetch predictions for all tasks now.")
 @options.json_output
 def command(
@@ -33,6 +34,7 @@ def command(
     studio_token: str | None,
     backend_user: str | None,
     smart_tools: bool,
+    replace: bool,
     retrieve: bool,
     as_json: bool,
 ) -> None:
@@ -52,7 +54,14 @@ def command(
     login = options.backend_login(backend_user)
     with StudioClient(studio_url, options.required_token(studio_token)) as client, bar("predictions") as progress:
         done = connect(
-            client, project, backend_url, login=login, interactive=smart_tools, retrieve=retrieve, progress=progress
+            client,
+            project,
+            backend_url,
+            login=login,
+            interactive=smart_tools,
+            replace=replace,
+            retrieve=retrieve,
+            progress=progress,
         )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, quiet
 
 
 @click.command
@@ -32,6 +32,7 @@ def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) 
     With --json, the last line on stdout is {"url", "project", "tasks", "tasks_with_predictions", "model_version",
     "holdout_miou"}.
     """
+    quiet.import_keras()
     from ..demo import run
     from ..serving import logs
     from ..training.progress import TerminalProgress

@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "connect": ("maskloop_backend.cli.connect", "Register the backend in a Label Studio project, the right way."),
     "doctor": ("maskloop_backend.cli.doctor", "Find what is wrong between Label Studio and the backend; say the fix."),
     "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
+    "retrain": ("maskloop_backend.cli.retrain", "Make a better model of what annotators corrected, or change nothing."),
+    "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
     "models": ("maskloop_backend.cli.models", "List and show the model versions, choose the one that is served."),
     "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
     "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),
@@ -82,6 +84,7 @@ def cli() -> None:
     \b
     maskloop demo                        see it all on drawn scenes
     maskloop train DATASET               train an FCN-32s
+    maskloop evaluate DATASET            how good it is, and where it is not
     maskloop serve                       serve it to Label Studio
     maskloop connect --project TITLE     pre-fill a project's masks
     maskloop convert SRC DST             move masks between formats

@@ -54,11 +54,20 @@ def show(version: str, home: Path, as_json: bool) -> None:
 
 @command.command()
 @click.argument("version")
+@click.option("--reason", default="", help="Why, for the history.")
 @options.home
-def serve(version: str, home: Path) -> None:
-    """Make VERSION the one that `maskloop serve` serves, after checking its weights."""
-    Registry(home).set_serving(version)
+def promote(version: str, reason: str, home: Path) -> None:
+    """Make VERSION the one that `maskloop serve` serves, after checking its weights; a server that runs follows."""
+    Registry(home).promote(version, reason=reason)
     click.echo(f"{version} is served from now on.", err=True)
+
+
+@command.command()
+@click.option("--reason", default="", help="Why, for the history.")
+@options.home
+def rollback(reason: str, home: Path) -> None:
+    """Serve again what was served before; a second rollback goes further back."""
+    click.echo(f"{Registry(home).rollback(reason=reason)} is served from now on.", err=True)
 
 
 @command.command()

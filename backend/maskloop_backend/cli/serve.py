@@ -61,6 +61,22 @@ from . import options
 @click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
 @click.option("--max-body-mb", default=128, show_default=True, type=click.IntRange(1), help="Largest request.")
 @click.option("--max-tasks", default=10_000, show_default=True, type=click.IntRange(1), help="Tasks of one request.")
+@click.option(
+    "--train-after",
+    type=click.IntRange(1),
+    metavar="N",
+    envvar="MASKLOOP_TRAIN_AFTER",
+    show_envvar=True,
+    help="Train a project once N of its tasks were corrected. Default: when somebody presses Start Training.",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(["quick", "full"]),
+    default="quick",
+    show_default=True,
+    help="How trainings are done, see `maskloop retrain`.",
+)
+@click.option("--training/--no-training", default=True, help="Do not train in the background.")
 def command(
     home: Path,
     pinned: str | None,
@@ -74,8 +90,8 @@ def command(
 ) -> None:
     """Serve a model's predictions to Label Studio.
 
-    Serves the version that `maskloop models serve` chose and follows it when it changes. Connect a project with
-    `maskloop connect`.
+    Serves the version that `maskloop models promote` chose and follows it when it changes. Connect a project with
+    `maskloop connect`. Trainings that Label Studio asks for run in the background, one at a time: `maskloop jobs`.
     """
     from ..serving import logs
     from ..serving.app import create_app

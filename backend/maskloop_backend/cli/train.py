@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, quiet
 
 
 @click.command
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--backbone",
     type=click.Choice(["small", "vgg16"]),
@@ -72,7 +72,7 @@ from . import options
 def command(
     source: Path, weights: str, resume: bool, restart: bool, home: Path, as_json: bool, **values: object
 ) -> None:
-    """Train an FCN-32s on SOURCE, a folder of images with PNG masks, and add it to the model versions.
+    """Train an FCN-32s on SOURCE, a dataset in any format that `convert` reads, and add it to the model versions.
 
     Ctrl-C keeps a checkpoint; the same command with --resume goes on.
 
@@ -82,6 +82,7 @@ def command(
     """
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other")
+    quiet.import_keras()
     from ..training.dataset import read_source
     from ..training.progress import TerminalProgress
     from ..training.settings import TrainingSettings
@@ -107,4 +108,4 @@ def command(
         f"{result.version}: mIoU {result.best.miou:.3f} on {len(result.validation)} held-out images "
         f"(epoch {result.best.epoch}, {result.seconds:.0f} s)"
     )
-    click.echo(f"maskloop models serve {result.version}    makes it the one that is served", err=True)
+    click.echo(f"maskloop models promote {result.version}    makes it the one that is served", err=True)

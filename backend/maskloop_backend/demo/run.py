@@ -121,7 +121,8 @@ def _running(
             project = _project(client, images, say)
             say(f"Retrieving the masks that {version} draws")
             with retrieval() as progress:
-                connected = connect(client, project, backend.url, interactive=True, progress=progress)
+                # the backend's port may be another than in an earlier run
+                connected = connect(client, project, backend.url, interactive=True, replace=True, progress=progress)
             yield Demo(
                 url=f"{studio.url}/projects/{project}/data",
                 project=project,
@@ -146,7 +147,7 @@ def _model(
         dataset = png.read(_drawn(demo / "dataset", _TRAIN))
         with training() as progress:
             version = train(dataset, scenes.DEMO_TRAINING, registry, progress, resume=True).version
-        registry.set_serving(version)
+        registry.promote(version)
     known = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     if version not in known:
         known[version] = _holdout_miou(registry, version)

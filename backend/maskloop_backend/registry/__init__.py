@@ -1,5 +1,6 @@
 """Model versions on disk."""
 
-from .store import Registry, RegistryError
+from .history import RegistryError
+from .store import Registry
 
 __all__ = ["Registry", "RegistryError"]

@@ -6,19 +6,20 @@ Whatever interrupts it (kill -9, a full disk, two processes at once), a version 
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from maskloop_converters.atomic import atomic_file, sync
-from maskloop_converters.errors import DataError
+from maskloop_converters.atomic import sync
 
 from ..model import record as records
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
+from . import history
+from .history import RegistryError, Serving
 
 if TYPE_CHECKING:
     from ..model.bundle import Bundle
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 # What a killed process leaves behind in the directory of models starts with this.
 _ASIDE = ".writing-"
-
-
-class RegistryError(DataError):
-    """A version that the registry does not hold, or a damaged serving.json."""
 
 
 class Registry:
@@ -152,32 +149,63 @@ class Registry:
         Raises:
             RegistryError: serving.json is damaged.
         """
-        try:
-            values = json.loads(self._serving.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise RegistryError(
-                f"{self._serving}: not readable as JSON: {error}; `maskloop models serve VERSION` writes it anew"
-            ) from error
-        version = values.get("version") if isinstance(values, dict) else None
-        if not isinstance(version, str):
-            raise RegistryError(
-                f'{self._serving}: expected {{"version": NAME}}, got {values!r}; '
-                "`maskloop models serve VERSION` writes it anew"
-            )
-        return version
+        serving = history.read(self._serving)
+        return serving.version if serving else None
 
-    def set_serving(self, version: str) -> None:
-        """Make a version the one that is served, after checking it.
+    def history(self) -> Serving | None:
+        """Return the served version with what was served before it, when and why; None before the first is chosen.
+
+        Raises:
+            RegistryError: serving.json is damaged.
+        """
+        return history.read(self._serving)
+
+    def promote(self, version: str, *, reason: str = "") -> None:
+        """Make a version the one that is served, after checking it; servers that run follow within about a second.
+
+        Args:
+            version: its name.
+            reason: why, for the history.
 
         Raises:
             RegistryError: there is no such version.
             BundleError: it is damaged; what was served before stays.
         """
         self.verify(version)
-        with atomic_file(self._serving, overwrite=True) as aside:
-            aside.write_text(json.dumps({"version": version}) + "\n", encoding="utf-8")
+        with self._writing():
+            # again: `remove` and `gc` hold the same lock, and may have come before
+            self._directory(version)
+            try:
+                current = history.read(self._serving)
+            except RegistryError:
+                # the error told to promote
+                current = None
+            history.write(self._serving, (current or Serving(version)).promoted(version, at=_now(), reason=reason))
+
+    def rollback(self, *, reason: str = "") -> str:
+        """Serve again what was served before, after checking it, and return its name; a second rollback goes further back.
+
+        Versions that were removed are passed over.
+
+        Raises:
+            RegistryError: nothing was served before.
+            BundleError: the version before is damaged; what is served stays.
+        """
+        with self._writing():
+            current = history.read(self._serving)
+            present = [name for name in current.before if (self.models / name).is_dir()] if current else []
+            if current is None or not present:
+                raise RegistryError(
+                    f"{self._serving}: no version was served before "
+                    f"{current.version if current else 'now'}; `maskloop models promote VERSION` chooses one"
+                )
+            self.verify(present[-1])
+            history.write(self._serving, current.rolled_back(present[-1], at=_now(), reason=reason))
+        return present[-1]
+
+    def set_serving(self, version: str) -> None:
+        """Promote a version without saying why; see :meth:`promote`."""
+        self.promote(version)
 
     def _directory(self, version: str) -> Path:
         directory = self.models / version
@@ -210,3 +238,7 @@ def _own_name(record: ModelRecord, version: str) -> ModelRecord:
     if record.version != version:
         raise BundleError(f"the directory of {version} holds the record of {record.version}; it was copied or renamed")
     return record
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

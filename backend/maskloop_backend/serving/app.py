@@ -15,23 +15,28 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from maskloop_converters.errors import MaskloopError
 
+from ..loop.queue import JOBS_FILE, JobError, JobQueue
+from ..loop.queue import Job as TrainingJob
+from ..loop.worker import Studio, Worker, log_tail, progress
 from ..studio.errors import public_url
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
 from .batching import Batcher
 from .cache import PredictionCache
-from .events import EventLog
 from .limits import Refusal, parse, read_body, reason_phrase, without_queries
 from .logs import log
 from .metrics import Metrics
 from .models import Models, ModelSource
 from .pipeline import Job, Outcome, Pipeline
 from .projects import Projects, project_id
-from .settings import Settings
+from .settings import ServerError, Settings
 
 # An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
 WHOLE_SECONDS = 1.0
 WHOLE_BYTES = 1 << 20
+
+# Of a training's log, unless more or less is asked for.
+LOG_BYTES = 16 << 10
 
 # What Label Studio 1.23 sends; other names are counted together, so that nobody can blow up the metrics.
 ACTIONS = frozenset(
@@ -102,7 +107,14 @@ class Server:
         self.metrics = Metrics()
         self.models = Models(models, self.metrics)
         self.projects = Projects(studio_url=settings.studio_url, studio_token=settings.studio_token)
-        self.events = EventLog(settings.home)
+        self.queue = _queue(settings)
+        self.worker = Worker(
+            self.queue,
+            self.studio,
+            effort=settings.effort,
+            command=settings.training_command,
+            finished=self._training_over,
+        )
         self.batcher = Batcher(
             batch_size=settings.batch_size,
             batch_pixels=settings.batch_pixels,
@@ -120,6 +132,24 @@ class Server:
         )
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
         self.models.look()
+        if settings.training:
+            self.worker.start()
+
+    def studio(self, project: int) -> Studio | str:
+        """Return how to reach a project's Label Studio, or what is missing for that."""
+        connection = self.projects.connection(project)
+        if connection.url and connection.token:
+            return Studio(connection.url, connection.token)
+        missing = "token" if connection.url else "address" if connection.token else "address and token"
+        return (
+            f"the {missing} of Label Studio: give --studio-url and MASKLOOP_STUDIO_TOKEN to `maskloop serve`, or open "
+            "the project's model settings in Label Studio, which tells both"
+        )
+
+    def _training_over(self, job: TrainingJob) -> None:
+        self.metrics.jobs_over.labels(job.state).inc()
+        if job.started is not None and job.finished is not None:
+            self.metrics.job_seconds.observe(job.finished - job.started)
 
     def job(
         self, tasks: list[dict[str, Any]], label_config: str | None, project: Any, context: dict[str, Any] | None
@@ -157,11 +187,12 @@ class Server:
         return self.admission.close(timeout)
 
     def close(self) -> None:
-        """Stop the threads and close the event log."""
+        """Stop the threads and close the queue; a training that runs goes on."""
         self.admission.close(0)
+        self.worker.stop()
         self.batcher.close()
         self.pipeline.close()
-        self.events.close()
+        self.queue.close()
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
@@ -177,6 +208,8 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         self.add_route("/setup", _Setup(server))
         self.add_route("/predict", _Predict(server))
         self.add_route("/webhook", _Webhook(server))
+        self.add_route("/jobs", _Jobs(server))
+        self.add_route("/jobs/{number:int}", _Job(server))
         self.add_route("/versions", _Versions(server))
         self.add_route("/metrics", _MetricsPage(server))
         self.add_route("/openapi.json", _OpenApi(server))
@@ -191,6 +224,15 @@ def create_app(models: ModelSource, settings: Settings, options: PredictionOptio
         options: how predictions become regions.
     """
     return App(Server(models, settings, options))
+
+
+def _queue(settings: Settings) -> JobQueue:
+    try:
+        return JobQueue(
+            settings.home, train_after=settings.train_after if settings.training else None, quiet=settings.quiet
+        )
+    except sqlite3.Error as error:
+        raise ServerError(f"{settings.home / JOBS_FILE}: {error}; move it away to start with an empty queue") from error
 
 
 class _Gate:
@@ -293,6 +335,9 @@ class _Versions(_Resource):
 
 class _MetricsPage(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        counts = self._server.queue.counts()
+        for state in ("queued", "running"):
+            self._server.metrics.jobs.labels(state).set(counts.get(state, 0))
         resp.data = generate_latest(self._server.metrics.registry)
         resp.content_type = CONTENT_TYPE_LATEST
 
@@ -310,6 +355,8 @@ class _Setup(_Resource):
         server.projects.remember(
             setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
         )
+        # a training may have waited for the token
+        server.worker.wake()
         version = server.models.require()
         mapping = server.projects.mapping(setup.label_config, version, server.models.labels(version))
         # Label Studio reads the version only; `maskloop doctor` reads the rest.
@@ -330,14 +377,53 @@ class _Webhook(_Resource):
         server = self._server
         event = parse(schemas.WebhookRequest, read_body(req, server.settings.max_body))
         req.context.fields = {"action": event.action if event.action in ACTIONS else "other"}
+        if event.action == "START_TRAINING" and not server.settings.training:
+            raise Refusal(409, "This backend does not train: it was started with --no-training")
         try:
             # shallow: masks of a million numbers need not be copied
-            number = server.events.append({key: value for key, value in event if key in event.model_fields_set})
+            job = server.queue.notice({key: value for key, value in event if key in event.model_fields_set})
         except sqlite3.Error as error:
             raise Refusal(507, f"The event could not be stored: {error}") from error
+        server.worker.wake()
         server.metrics.events.labels(req.context.fields["action"]).inc()
         resp.status = falcon.HTTP_201
-        _json(resp, {"status": "recorded", "event": number})
+        _json(resp, {"status": job.state if job else "recorded", "job": job.id if job else None})
+
+
+class _Jobs(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        queue = self._server.queue
+        _json(resp, {"jobs": [_described(queue, job) for job in queue.jobs()]})
+
+
+class _Job(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, number: int) -> None:
+        queue = self._server.queue
+        size = req.get_param_as_int("log", min_value=0, max_value=1 << 20, default=LOG_BYTES)
+        _json(resp, {**_described(queue, _found(queue, number)), "log": log_tail(queue.directory(number), size)})
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, number: int) -> None:
+        queue = self._server.queue
+        _found(queue, number)
+        try:
+            job = queue.cancel(number)
+        except JobError as error:
+            raise Refusal(409, str(error)) from error
+        self._server.worker.wake()
+        resp.status = falcon.HTTP_202
+        _json(resp, _described(queue, job))
+
+
+def _found(queue: JobQueue, number: int) -> TrainingJob:
+    try:
+        return queue.job(number)
+    except JobError as error:
+        raise Refusal(404, str(error)) from error
+
+
+def _described(queue: JobQueue, job: TrainingJob) -> dict[str, Any]:
+    """Return a job as JSON values, with the progress of one that runs."""
+    return {**job.to_json(), "progress": progress(queue.directory(job.id)) if job.state == "running" else None}
 
 
 class _Predict(_Resource):

@@ -59,4 +59,12 @@ class Metrics:
         self.model_info = Gauge(
             "maskloop_model_info", "1 for the version that answers now.", ["version"], registry=self.registry
         )
-        self.events = Counter("maskloop_webhook_events", "Webhook events recorded.", ["action"], registry=self.registry)
+        self.jobs = Gauge("maskloop_jobs", "Trainings that wait or run.", ["state"], registry=self.registry)
+        self.jobs_over = Counter("maskloop_jobs_over", "Trainings that ended.", ["state"], registry=self.registry)
+        self.job_seconds = Histogram(
+            "maskloop_job_seconds",
+            "From the start of a training to its end.",
+            buckets=(10, 30, 60, 120, 300, 600, 1800, 3600, 3 * 3600, 12 * 3600),
+            registry=self.registry,
+        )
+        self.events = Counter("maskloop_webhook_events", "Webhook events taken in.", ["action"], registry=self.registry)

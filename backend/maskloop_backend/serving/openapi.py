@@ -14,6 +14,8 @@ from . import schemas
 _REASONS = {
     "400": "Malformed JSON, or a field is missing or of the wrong type.",
     "401": "The basic-auth credentials are missing or wrong.",
+    "404": "There is no such job.",
+    "409": "The job is over already, or this backend does not train.",
     "413": "Body or number of tasks over the limit.",
     "415": "The content type is not application/json.",
     "422": "The label config has no masks, or none of the model's labels.",
@@ -22,6 +24,8 @@ _REASONS = {
     "503": "No model yet, or too many predictions are running.",
     "507": "The event could not be stored.",
 }
+
+_NUMBER = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer"}}
 
 
 def document(*, auth: bool) -> dict[str, Any]:
@@ -37,6 +41,9 @@ def document(*, auth: bool) -> dict[str, Any]:
         schemas.PredictResponse,
         schemas.WebhookRequest,
         schemas.WebhookResponse,
+        schemas.JobsResponse,
+        schemas.JobResponse,
+        schemas.JobWithLogResponse,
         schemas.HealthResponse,
         schemas.VersionsResponse,
         schemas.ErrorResponse,
@@ -69,12 +76,35 @@ def document(*, auth: bool) -> dict[str, Any]:
         "/webhook": {
             "post": _operation(
                 "webhook",
-                "Record an event",
+                "Take in an event: corrections are counted, START_TRAINING and enough of them enqueue a training",
                 schemas.WebhookResponse,
                 request=schemas.WebhookRequest,
                 status="201",
-                errors=[*body_errors, "507"],
+                errors=[*body_errors, "409", "507"],
             )
+        },
+        "/jobs": {"get": _operation("jobs", "List the trainings", schemas.JobsResponse, errors=errors)},
+        "/jobs/{number}": {
+            "get": {
+                **_operation(
+                    "job", "Show a training and its log", schemas.JobWithLogResponse, errors=[*errors, "400", "404"]
+                ),
+                "parameters": [
+                    _NUMBER,
+                    {
+                        "name": "log",
+                        "in": "query",
+                        "description": "bytes of the log's end",
+                        "schema": {"type": "integer", "minimum": 0, "maximum": 1 << 20},
+                    },
+                ],
+            },
+            "delete": {
+                **_operation(
+                    "cancel", "Cancel a training", schemas.JobResponse, status="202", errors=[*errors, "404", "409"]
+                ),
+                "parameters": [_NUMBER],
+            },
         },
         "/versions": {
             "get": _operation("versions", "List the model versions", schemas.VersionsResponse, errors=errors)

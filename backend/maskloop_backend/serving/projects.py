@@ -92,15 +92,16 @@ class Projects:
 
     def studio_url(self, project: Any) -> str | None:
         """Return where a project's Label Studio is asked for images, None where nobody has said."""
-        return self._connection(project).url
+        return self.connection(project).url
 
-    def _connection(self, project: Any) -> Connection:
+    def connection(self, project: Any) -> Connection:
+        """Return how to reach a project's Label Studio, as far as anybody has said."""
         said = self._connections.get(project_id(project)) or Connection(None, None)
         return Connection(self._url or said.url, self._token or said.token)
 
     def fetcher(self, project: Any) -> ImageFetcher:
         """Return what fetches the images of a project's tasks."""
-        connection = self._connection(project)
+        connection = self.connection(project)
         return self._fetchers.get_or(
             connection, lambda: ImageFetcher(studio_url=connection.url, token=connection.token)
         )

@@ -76,10 +76,51 @@ class PredictResponse(BaseModel):
 
 
 class WebhookResponse(BaseModel):
-    """The event stands in the log."""
+    """The event was counted; what became of it."""
 
-    status: str
-    event: int = Field(description="Its number in the log.")
+    status: str = Field(description="'recorded', or the state of the project's training, 'queued' or 'running'")
+    job: int | None = Field(description="the project's training that waits or runs")
+
+
+class JobProgress(BaseModel):
+    """How far a training is."""
+
+    phase: str
+    step: int
+    steps: int
+    seconds_left: float | None
+    miou: float | None
+
+
+class JobResponse(BaseModel):
+    """One training of one project; times in UTC, ISO 8601."""
+
+    id: int
+    project: int
+    state: str = Field(description="'queued', 'running', then 'done', 'failed' or 'cancelled'")
+    reason: str = Field(description="why it was wanted")
+    waits_for: str | None = Field(description="why it does not start although it is due")
+    enqueued: str
+    due: str = Field(description="it does not start before")
+    started: str | None
+    finished: str | None
+    attempts: int = Field(description="how often it was started; more than 1 where something was killed")
+    cancel: bool = Field(description="somebody wants it to stop")
+    error: str | None
+    result: Any = Field(description="what `maskloop retrain --json` printed")
+    progress: JobProgress | None
+
+
+class JobWithLogResponse(JobResponse):
+    """A training and the end of its log."""
+
+    log: str
+
+
+class JobsResponse(BaseModel):
+    """The newest trainings, newest first."""
+
+    jobs: list[JobResponse]
 
 
 class VersionsResponse(BaseModel):

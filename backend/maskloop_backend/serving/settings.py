@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maskloop_converters.errors import MaskloopError
 
+from ..loop.worker import COMMAND
 from .auth import Credentials
 
 
@@ -20,7 +21,7 @@ class Settings:
     """How the server runs.
 
     Attributes:
-        home: the directory that holds models and the event log.
+        home: the directory that holds models and the jobs.
         host: the address to listen on.
         port: the TCP port to listen on; 0 takes a free one.
         credentials: what every request must carry as HTTP basic auth; None lets everybody in.
@@ -41,6 +42,11 @@ class Settings:
         threads: worker threads of the HTTP server.
         reserved_threads: how many of them predictions may never take, so that /health is answered within the 1 s that
             Label Studio gives it.
+        training: whether it trains in the background.
+        train_after: so many corrected tasks of a project start a training; None: only who asks for one gets it.
+        quiet: seconds without a further correction before such a training starts.
+        effort: of trainings, 'quick' or 'full', see `maskloop retrain`.
+        training_command: what `retrain` and its options are appended to.
         grace: seconds for which a stopping server lets running predictions finish.
     """
 
@@ -62,6 +68,11 @@ class Settings:
     patience: float = 20.0
     threads: int = 64
     reserved_threads: int = 16
+    training: bool = True
+    train_after: int | None = None
+    quiet: float = 30.0
+    effort: str = "quick"
+    training_command: tuple[str, ...] = COMMAND
     grace: float = 30.0
 
     def check_exposure(self) -> None:

@@ -65,6 +65,38 @@ class StudioClient:
                 f"Label Studio does not answer at {public_url(self.url)} ({type(error).__name__}); "
                 "is it running, and is --studio-url right?"
             ) from error
+        self._check(method, path, answer)
+        if not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise StudioError(
+                f"{public_url(self.url)}{path} did not answer with JSON; is this a Label Studio?"
+            ) from error
+
+    def download(self, path: str, target: Path, **arguments: Any) -> None:
+        """Write the answer of a GET to a file as it comes, whatever its size.
+
+        Raises:
+            StudioAuthError: the token is refused.
+            StudioError: no answer, an error, or an answer that breaks off.
+        """
+        try:
+            with self._http.stream("GET", path, **arguments) as answer, target.open("wb") as file:
+                if not answer.is_success:
+                    answer.read()
+                    self._check("GET", path, answer)
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise StudioError(
+                f"Label Studio at {public_url(self.url)} stopped answering in the middle of GET {path} "
+                f"({type(error).__name__}); is it running?"
+            ) from error
+
+    def _check(self, method: str, path: str, answer: httpx.Response) -> None:
+        """Raise what an answer that is no success says."""
         if answer.is_redirect:
             raise StudioError(
                 f"{public_url(self.url)} sends {method} {path.partition('?')[0]} on to "
@@ -78,14 +110,6 @@ class StudioClient:
                 f"Label Studio answered {answer.status_code} to {method} {path.partition('?')[0]}: {said(answer)}",
                 status=answer.status_code,
             )
-        if not answer.content:
-            return None
-        try:
-            return answer.json()
-        except ValueError as error:
-            raise StudioError(
-                f"{public_url(self.url)}{path} did not answer with JSON; is this a Label Studio?"
-            ) from error
 
     def version(self) -> str:
         """Return Label Studio's version ('1.23.2')."""

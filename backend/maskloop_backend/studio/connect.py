@@ -69,6 +69,7 @@ def connect(
     *,
     login: BackendLogin | None = None,
     interactive: bool = False,
+    replace: bool = False,
     retrieve: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> Connected:
@@ -83,6 +84,7 @@ def connect(
         backend_url: where Label Studio reaches the backend.
         login: credentials of the backend, also given to Label Studio's webhook, which carries none by itself.
         interactive: offer the model as a smart tool in the editor.
+        replace: remove the project's connections to other backends and their webhooks; predictions stay.
         retrieve: fetch predictions for all tasks now.
         progress: called with (tasks done, all tasks) while predictions are retrieved.
 
@@ -93,6 +95,8 @@ def connect(
     found = client.project(project)
     number = int(found["id"])
     changes: list[str] = []
+    if replace:
+        _remove_others(client, number, url, changes)
     connection = _connection(client, number, url, login, interactive, changes)
     version = str(connection.get("model_version") or "")
     if not version:
@@ -134,6 +138,19 @@ def retrieve_predictions(
         progress(min(start + CHUNK, len(tasks)), len(tasks))
 
 
+def _remove_others(client: StudioClient, project: int, url: str, changes: list[str]) -> None:
+    """Remove the project's connections to other backends, and what reports to those."""
+    for connection in client.connections(project):
+        other = connection["url"].rstrip("/")
+        if other == url:
+            continue
+        client.delete_connection(int(connection["id"]))
+        for hook in client.webhooks(project):
+            if hook["url"].rstrip("/") == f"{other}/webhook":
+                client.delete_webhook(int(hook["id"]))
+        changes.append(f"connection to {public_url(other)} removed")
+
+
 def _connection(
     client: StudioClient,
     project: int,
@@ -150,7 +167,7 @@ def _connection(
         shown = ", ".join(f"{c['id']} ({public_url(c['url'])})" for c in others)
         raise StudioError(
             f"project {project} has another ML connection, and Label Studio always uses its first one: {shown}. "
-            "Remove it under Settings > Model, then connect again"
+            "Connect again with --replace to remove it"
         )
     for extra in ours[1:]:
         client.delete_connection(int(extra["id"]))

@@ -108,7 +108,7 @@ def _project(client: StudioClient, project: Json, login: BackendLogin | None) ->
             "warning",
             "connection",
             f"{len(connections)} backends are connected; Label Studio uses the first only, {public_url(url)}",
-            "remove the others under Settings > Model",
+            "`maskloop connect --replace` removes the others",
         )
     yield from _connection(connection, url)
     yield from _backend(project, connection, url, login)

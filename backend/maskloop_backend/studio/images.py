@@ -87,16 +87,24 @@ class ImageFetcher:
         Raises:
             ImageError: it cannot be had or read; the message names the task, the address and the reason.
         """
+        encoded, where = self._encoded(task, key)
+        return TaskImage(decode(encoded, where, max_pixels=self.max_pixels), hashlib.sha256(encoded).hexdigest())
+
+    def read(self, task: dict[str, Any], key: str) -> bytes:
+        """Return the image of a task as it is stored, not decoded; see :meth:`fetch`."""
+        return self._encoded(task, key)[0]
+
+    def _encoded(self, task: dict[str, Any], key: str) -> tuple[bytes, str]:
+        """Return a task's encoded image, and what to call it in an error."""
         data = task.get("data")
         address = data.get(key) if isinstance(data, dict) else None
         where = f"task {task.get('id', '?')}"
         if not isinstance(address, str) or not address:
             raise ImageError(f"{where}: its data has no image address under the key {key!r} of the label config")
         where = f"{where}, {public_url(address)}"
-        encoded = (
-            self._data_uri(address, where) if address.startswith("data:") else self._download(task, address, where)
-        )
-        return TaskImage(decode(encoded, where, max_pixels=self.max_pixels), hashlib.sha256(encoded).hexdigest())
+        if address.startswith("data:"):
+            return self._data_uri(address, where), where
+        return self._download(task, address, where), where
 
     def resolve(self, task: dict[str, Any], address: str, where: str = "") -> str:
         """Return the http(s) address behind what stands in a task.

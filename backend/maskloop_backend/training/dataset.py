@@ -12,14 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from maskloop_converters.errors import DataError
-from maskloop_converters.formats import png
+from maskloop_converters import datasets
+from maskloop_converters.errors import DataError, OptionError
+from maskloop_converters.registry import load_format
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
 from .metrics import VOID
 
 # Decoded images take 4 bytes a pixel; more than this and they are decoded anew at every use.
 MEMORY_LIMIT = 2 * 1024**3
+
+# How the formats whose images may be anywhere call the option that says where.
+_IMAGES_OPTION = {"coco": "images_root", "labelstudio": "images"}
 
 Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -28,16 +32,53 @@ class TrainingDataError(DataError):
     """A dataset that cannot be trained on; the message names the sample and what is wrong."""
 
 
-def read_source(path: Path) -> tuple[Dataset, Dataset | None]:
+def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset | None]:  # noqa: A002
     """Return the training part of a dataset on disk, and its validation part where it has one.
+
+    Args:
+        path: a dataset in any format that ``maskloop convert`` reads.
+        format: its name; None finds out.
 
     Raises:
         FormatError: no dataset that we can read.
     """
-    parts = png.splits(path)
+    name = format or datasets.detect(path)
+    parts = load_format(name).splits(path)
     if "train" in parts:
-        return png.read(path, split="train"), png.read(path, split="val") if "val" in parts else None
-    return png.read(path), None
+        validation = read_labelled(path, name, split="val") if "val" in parts else None
+        return read_labelled(path, name, split="train"), validation
+    return read_labelled(path, name), None
+
+
+def read_labelled(
+    path: Path,
+    format: str | None = None,  # noqa: A002 - the field's word
+    *,
+    images: Path | None = None,
+    **options: Any,
+) -> Dataset:
+    """Return a labelled dataset of any format; what Label Studio has as predictions is no label.
+
+    Args:
+        path: file or folder.
+        format: 'png', 'coco', 'tfrecord' or 'labelstudio'; None finds out.
+        images: the folder with the images, for the formats that have them elsewhere.
+        **options: of the format's own ``read``: ``split``, ``labels``, ``label_config``, ``annotations``.
+
+    Raises:
+        FormatError: no dataset that we can read.
+        OptionError: the format has no such option.
+    """
+    name = format or datasets.detect(path)
+    if name == "labelstudio":
+        options["use"] = "annotations"
+    if images is not None:
+        if name not in _IMAGES_OPTION:
+            raise OptionError(
+                f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio"
+            )
+        options[_IMAGES_OPTION[name]] = images
+    return datasets.read(path, name, **options)
 
 
 class Examples(Sequence[Example]):

@@ -49,15 +49,19 @@ class ConfusionMatrix:
         self.counts += pairs.reshape(self.classes, self.classes)
 
     def iou(self) -> NDArray[np.float64]:
-        """Return intersection over union of each class: float64 (K,), nan where a class is in neither."""
+        """Return intersection over union of each class: float64 (K,), nan for a class that the target does not have."""
         hits = np.diag(self.counts)
-        union = self.counts.sum(0) + self.counts.sum(1) - hits
+        true = self.counts.sum(1)
         iou = np.full(self.classes, np.nan)
-        np.divide(hits, union, out=iou, where=union > 0)
+        np.divide(hits, self.counts.sum(0) + true - hits, out=iou, where=true > 0)
         return iou
 
     def miou(self) -> float:
-        """Return the mean IoU over the classes that are in the target or the prediction; 0 where there are none."""
+        """Return the mean IoU over the classes that the target has; 0 where there are none.
+
+        Two models on the same images are averaged over the same classes, whatever they predict, as in
+        :class:`maskloop_backend.evaluation.scores.Scores`.
+        """
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
@@ -73,9 +77,9 @@ class Evaluation:
 
     Attributes:
         epoch: complete passes over the training data before it.
-        miou: mean IoU, 0..1, over the classes that occur.
+        miou: mean IoU, 0..1, over the classes that the target has.
         pixel_accuracy: share of judged pixels that are right, 0..1.
-        iou: by class name; None for a class that is neither in the target nor predicted.
+        iou: by class name; None for a class that the target does not have.
         loss: mean training loss since the evaluation before, None before any step.
     """
 

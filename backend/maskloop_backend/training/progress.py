@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,11 +21,17 @@ class TerminalProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._bar = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
         self._task = self._bar.add_task("training", total=None, note="")
+        self._steps = 0
 
-    def __enter__(self) -> TerminalProgress:
+    def __enter__(self) -> Self:
         """Show the bar."""
         self._bar.start()
         return self
@@ -37,13 +44,18 @@ class TerminalProgress:
 
     def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
         """Say what begins."""
+        self._steps = steps
         self._bar.reset(self._task, total=steps, completed=done)
         again = f", going on after step {done}" if done else ""
         self._console.print(f"{train} images to train on, {validation} to measure on, {epochs} epochs{again}")
 
+    def preparing(self, *, done: int, total: int) -> None:
+        """Move the bar of the features."""
+        self._bar.update(self._task, total=total, completed=done, note="features of the frozen layers")
+
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         """Move the bar."""
-        self._bar.update(self._task, completed=step, note=f"loss {loss:.3f}")
+        self._bar.update(self._task, total=self._steps, completed=step, note=f"loss {loss:.3f}")
 
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
         """Print the IoU of each class."""
@@ -58,3 +70,7 @@ class TerminalProgress:
             f"pixel accuracy {evaluation.pixel_accuracy:.3f}{loss}{star}"
         )
         self._console.print(table)
+
+    def exhausted(self, *, batch_size: int) -> None:
+        """Say that it begins anew."""
+        self._console.print(f"the memory did not suffice; beginning anew with batches of {batch_size}")

@@ -41,6 +41,14 @@ class TrainingSettings:
         color: strength of the random brightness, contrast and saturation, 0 none .. 1 strong.
         class_weighting: 'median_frequency' weighs rare classes up (Eigen, Fergus, ICCV 2015), at most tenfold.
         frozen_blocks: this many of the backbone's five blocks keep their weights: fine-tuning in less time.
+        frozen_head: fc6 and fc7 keep their weights too; all five blocks must be frozen.
+        cached_views: 0 passes images through the whole network at every step; more compute the frozen layers' features
+            of so many random views of every image once and train the rest on them; all five blocks must be frozen.
+        backbone_rate: the backbone learns at this share of the learning rate, 0..1: a start from a trained model should
+            not wash its features away.
+        shrink: the weights that a training starts from are multiplied by it, 0..1; with ``perturb``, "shrink and
+            perturb" (Ash, Adams 2020). 1 keeps them.
+        perturb: this share of random weights is added to them, 0..1; 0 adds none.
         validation: share of the images held out where the dataset has no validation part of its own.
         patience: stop after this many evaluations without a better mIoU; None never stops early.
         evaluate_every: epochs between evaluations; the last epoch is always followed by one.
@@ -65,6 +73,11 @@ class TrainingSettings:
     color: float = 0.3
     class_weighting: ClassWeighting = "none"
     frozen_blocks: int = 0
+    frozen_head: bool = False
+    cached_views: int = 0
+    backbone_rate: float = 1.0
+    shrink: float = 1.0
+    perturb: float = 0.0
     validation: float = 0.2
     patience: int | None = 10
     evaluate_every: int = 1
@@ -90,6 +103,19 @@ class TrainingSettings:
                 " or ".join(get_args(ClassWeighting)),
             ),
             ("frozen_blocks", 0 <= self.frozen_blocks <= 5, "a number of blocks 0..5"),
+            (
+                "frozen_head",
+                not self.frozen_head or (self.head and self.frozen_blocks == 5),
+                "False unless the network has a head and frozen_blocks is 5",
+            ),
+            (
+                "cached_views",
+                self.cached_views == 0 or (self.cached_views > 0 and self.frozen_blocks == 5),
+                "0, or a whole number from 1 with frozen_blocks 5",
+            ),
+            ("backbone_rate", 0 < self.backbone_rate <= 1, "a share, 0 < backbone_rate <= 1"),
+            ("shrink", 0 < self.shrink <= 1, "a share, 0 < shrink <= 1"),
+            ("perturb", 0 <= self.perturb <= 1, "a share 0..1"),
             ("validation", 0 < self.validation < 1, "a share, 0 < validation < 1"),
             ("patience", self.patience is None or self.patience >= 1, "a whole number from 1"),
             ("evaluate_every", self.evaluate_every >= 1, "a whole number from 1"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
 import math
+import re
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +26,19 @@ from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Dataset
 
 from ..model.bundle import Bundle
+from ..model.config import Architecture
 from ..model.fcn32s import build_fcn32s
 from ..registry.store import Registry
 from . import checkpoint
-from .batches import Batches
+from .batches import Batches, BatchSource, Draw, Emphasis, default_crop, stream
 from .checkpoint import BEST_FILE, STATE_FILE, Progressed
 from .dataset import Examples, split
+from .events import EventFile
+from .features import FeatureBatches, split_network
+from .growing import shrink_and_perturb, take_weights
 from .loss import cross_entropy, median_frequency
 from .metrics import ConfusionMatrix, Evaluation
+from .optimizer import RatedAdamW
 from .settings import TrainingSettings
 
 
@@ -53,11 +60,17 @@ class TrainingProgress(Protocol):
     def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
         """It begins, or goes on after ``done`` of ``steps`` steps; ``train`` and ``validation`` count images."""
 
+    def preparing(self, *, done: int, total: int) -> None:
+        """So many views of the images went through the frozen layers."""
+
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         """So many steps are done."""
 
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
         """The model was measured on the validation images."""
+
+    def exhausted(self, *, batch_size: int) -> None:
+        """The memory did not suffice; the training begins anew with smaller batches."""
 
 
 class Silent:
@@ -66,10 +79,16 @@ class Silent:
     def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
         """Do nothing."""
 
+    def preparing(self, *, done: int, total: int) -> None:
+        """Do nothing."""
+
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         """Do nothing."""
 
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
+        """Do nothing."""
+
+    def exhausted(self, *, batch_size: int) -> None:
         """Do nothing."""
 
 
@@ -119,12 +138,20 @@ def train(
     validation: Dataset | None = None,
     resume: bool = False,
     restart: bool = False,
-    parent: str | None = None,
+    initial: Bundle | None = None,
+    emphasis: Emphasis | None = None,
+    judge: Callable[[Bundle], Mapping[str, Any]] | None = None,
+    saved: Callable[[TrainingResult], None] | None = None,
+    owner: str = "",
 ) -> TrainingResult:
     """Train a model and add it to the registry.
 
     The weights with the best validation mIoU are kept. Until the end, a checkpoint stands in
-    ``<home>/training/<name>/``, named by the settings and the data; it is removed when the version is in the registry.
+    ``<home>/training/<name>/``, named by the settings, the data and the start; it is removed when the version is in the
+    registry.
+    TensorBoard logs stand in ``<home>/tensorboard/<name>/`` and stay.
+
+    Where the memory does not suffice, the training begins anew with half the batch size, down to 1.
 
     Args:
         dataset: to train on; without ``validation`` a share of it is held out, drawn by seed.
@@ -135,13 +162,20 @@ def train(
         resume: go on from the checkpoint of an interrupted training with the same settings and data; begin if there is
             none.
         restart: throw such a checkpoint away and begin anew.
-        parent: version that the weights come from, for the record.
+        initial: a version to start from; the new version's parent. Classes are matched by name: those that the dataset
+            lacks are dropped, those that the version lacks are added (:func:`~.growing.take_weights`).
+        emphasis: which samples are drawn more often, and which less.
+        judge: is given the trained model before it is saved; what it returns is added to the version's metrics.
+        saved: is called when the version is in the registry. Only after it the checkpoint is removed, so that a process
+            which dies on the way can be resumed there.
+        owner: what is trained for ('project-7'): it has one unfinished training at most, an older one is removed.
 
     Raises:
         TrainingDataError: the data cannot be trained on.
         UnfinishedTrainingError: a checkpoint is there, and neither resume nor restart was asked for.
         TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is kept.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, ``initial`` is another network, or the memory does not suffice
+            for single images.
         WeightsError: the pretrained weights cannot be had or do not fit.
     """
     if validation is None:
@@ -150,20 +184,45 @@ def train(
         if validation.labels.classes != dataset.labels.classes:
             raise TrainingError("the validation part has other classes than the training part")
         samples, held_out = list(dataset), list(validation)
+    if initial is not None:
+        _check_initial(initial, settings)
     examples = Examples(samples, dataset.labels, size=settings.size)
     measured = Examples(held_out, dataset.labels, size=settings.size)
     fingerprint = hashlib.sha256(f"{examples.fingerprint} {measured.fingerprint}".encode()).hexdigest()
-    directory = registry.home / "training" / _name(settings, fingerprint)
-    if (directory / STATE_FILE).exists() and not resume:
-        if not restart:
-            raise UnfinishedTrainingError(
-                f"an unfinished training with these settings and data is kept in {directory}. "
-                "--resume goes on with it, --restart throws it away and begins anew"
-            )
-        shutil.rmtree(directory)
-    loop = _Loop(examples, measured, settings, directory, progress or Silent())
-    with _interruptible() as interrupted:
-        stopped_early = loop.run(interrupted)
+    progress = progress or Silent()
+    crop = settings.crop or default_crop(examples.shapes)
+    asked = settings
+    name = f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis())}"
+    if owner:
+        _remove_others(registry.home / "training", owner, name)
+    while True:
+        directory = registry.home / "training" / name
+        if settings.batch_size != asked.batch_size:
+            directory = directory.with_name(f"{name}-batch{settings.batch_size}")
+        if (directory / STATE_FILE).exists() and not resume:
+            if not restart:
+                raise UnfinishedTrainingError(
+                    f"an unfinished training with these settings and data is kept in {directory}. "
+                    "--resume goes on with it, --restart throws it away and begins anew"
+                )
+            shutil.rmtree(directory)
+        log = registry.home / "tensorboard" / name
+        try:
+            loop = _Loop(examples, measured, settings, directory, log, progress, initial, emphasis or Emphasis())
+            with _interruptible() as interrupted:
+                stopped_early = loop.run(interrupted)
+            break
+        except Exception as error:
+            if not _is_exhausted(error):
+                raise
+            shutil.rmtree(directory, ignore_errors=True)
+            if settings.batch_size == 1:
+                raise TrainingError(
+                    f"the memory does not suffice to train on one crop of {crop[1]} x {crop[0]} pixels at a time "
+                    f"({type(error).__name__}). Smaller images (--size) need less, and so does `--backbone small`"
+                ) from error
+        settings = dataclasses.replace(settings, batch_size=settings.batch_size // 2)
+        progress.exhausted(batch_size=settings.batch_size)
     best = loop.restore_best()
     result = TrainingResult(
         "",
@@ -177,15 +236,21 @@ def train(
     metrics = {key: value for key, value in result.to_json().items() if key != "version"}
     bundle = Bundle.create(
         loop.model,
-        settings.architecture(len(dataset.labels.classes)),
+        _architecture(settings, len(dataset.labels.classes), initial),
         dataset.labels,
+        preprocessing=None if initial is None else initial.record.preprocessing,
         max_side=settings.size,
         metrics=metrics,
         settings=settings.to_json(),
-        parent=parent,
+        parent=None if initial is None else initial.version,
         data_fingerprint=fingerprint,
     )
+    if judge is not None:
+        judged = {**metrics, **judge(bundle)}
+        bundle = Bundle(bundle.model, dataclasses.replace(bundle.record, metrics=judged))
     result = dataclasses.replace(result, version=registry.add(bundle))
+    if saved is not None:
+        saved(result)
     shutil.rmtree(directory, ignore_errors=True)
     return result
 
@@ -219,35 +284,62 @@ class _Loop:
         measured: Examples,
         settings: TrainingSettings,
         directory: Path,
+        log: Path,
         progress: TrainingProgress,
+        initial: Bundle | None,
+        emphasis: Emphasis,
     ) -> None:
         self._measured = measured
         self._settings = settings
         self._directory = directory
+        self._log = log
         self._progress = progress
         self._names = [label.name for label in examples.labels.classes]
-        self._batches = Batches(examples, examples.shapes, settings)
+        draw = Draw(examples.ids, emphasis, settings.batch_size, settings.seed)
+        self._steps_per_epoch = draw.steps_per_epoch
         self._counts = {"train": len(examples), "validation": len(measured)}
         self.state = Progressed()
-        classes = len(self._names)
         keras.utils.set_random_seed(settings.seed)
-        self.model = build_fcn32s(settings.architecture(classes), weights=settings.weights, dtype=settings.precision)
-        for block in range(1, settings.frozen_blocks + 1):
-            for layer in self.model.layers:
-                if layer.name.startswith(f"block{block}_"):
-                    layer.trainable = False
+        self.model = self._initial_model(initial)
+        last = _freeze(self.model, settings)
+        self._batches: BatchSource
+        # what the steps are made with: the whole network, or the part of it that learns
+        self._learner, self._features = self.model, None
+        if settings.cached_views:
+            front, rest = split_network(self.model, last)
+            features = FeatureBatches(examples, draw, settings, front, directory)
+            if features.views:
+                self._learner, self._features = rest, features
+        self._batches = self._features or Batches(examples, examples.shapes, draw, settings)
         weighted = settings.class_weighting == "median_frequency"
-        weights = median_frequency(examples.pixels) if weighted else [1.0] * classes
-        optimizer = keras.optimizers.AdamW(settings.peak_learning_rate, weight_decay=settings.decay)
-        self.model.compile(optimizer, cross_entropy(weights), jit_compile=False)
-        optimizer.build(self.model.trainable_variables)
+        weights = median_frequency(examples.pixels) if weighted else [1.0] * len(self._names)
+        learning = self._learner.trainable_variables
+        rates = [settings.backbone_rate if v.path.startswith("block") else 1.0 for v in learning]
+        optimizer = RatedAdamW(rates, settings.peak_learning_rate, weight_decay=settings.decay)
+        self._learner.compile(optimizer, cross_entropy(weights), jit_compile=False)
+        optimizer.build(learning)
         if (directory / STATE_FILE).exists():
             self._restore()
+
+    def _initial_model(self, initial: Bundle | None) -> keras.Model:
+        settings = self._settings
+        architecture = _architecture(settings, len(self._names), initial)
+        if initial is None:
+            return build_fcn32s(architecture, weights=settings.weights, dtype=settings.precision)
+        preprocessing = initial.record.preprocessing
+        model = build_fcn32s(architecture, preprocessing=preprocessing, dtype=settings.precision, blank=True)
+        known = [label.name for label in initial.labels.classes]
+        take_weights(model, initial.model, self._names, known)
+        if (settings.shrink, settings.perturb) != (1.0, 0.0):
+            fresh = build_fcn32s(architecture, preprocessing=preprocessing)
+            _freeze(model, settings)
+            shrink_and_perturb(model, fresh, settings.shrink, settings.perturb)
+        return model
 
     def run(self, interrupted: threading.Event) -> bool:
         """Train to the end; return whether it stopped early."""
         settings, state = self._settings, self.state
-        per_epoch = self._batches.steps_per_epoch
+        per_epoch = self._steps_per_epoch
         total = settings.epochs * per_epoch
         between = settings.evaluate_every * per_epoch
         checkpoints = settings.checkpoint_every or per_epoch
@@ -263,22 +355,40 @@ class _Loop:
                     "The same command with --resume goes on"
                 )
 
-        batches = self._batches.stream(state.step, total)
+        if self._features is not None:
+            self._compute_features(self._features, check)
+        events = EventFile(self._log)
+        try:
+            return self._steps(total, between, checkpoints, check, events)
+        finally:
+            events.close()
+
+    def _compute_features(self, features: FeatureBatches, check: Callable[[], None]) -> None:
+        def each(done: int, views: int) -> None:
+            check()
+            self._progress.preparing(done=done, total=views)
+
+        features.compute(each)
+
+    def _steps(self, total: int, between: int, checkpoints: int, check: Callable[[], None], events: EventFile) -> bool:
+        settings, state = self._settings, self.state
+        batches = stream(self._batches, state.step, total)
         while True:
             due = state.step == total or state.step % between == 0
             if due and state.step and len(state.history) < -(-state.step // between):
-                self._evaluate(check)
+                self._evaluate(check, events)
                 check()
                 self._save()
             if state.step == total or self._out_of_patience():
                 return state.step < total
             rate = settings.learning_rate_at(state.step, total)
-            self.model.optimizer.learning_rate = rate
+            self._learner.optimizer.learning_rate = rate
             loss = self._step(*next(batches), rate)
             state.step += 1
             state.losses.append(loss)
             check()
             self._progress.stepped(step=state.step, loss=loss, learning_rate=rate)
+            events.scalars(state.step, {"loss": loss, "learning_rate": rate})
             if state.step % checkpoints == 0:
                 self._save()
 
@@ -290,8 +400,8 @@ class _Loop:
         return Evaluation.from_json(record)
 
     def _step(self, images: Any, targets: Any, rate: float) -> float:
-        self.model.reset_metrics()
-        loss = float(self.model.train_on_batch(images, targets))
+        self._learner.reset_metrics()
+        loss = float(self._learner.train_on_batch(images, targets))
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} at step {self.state.step + 1} with a learning rate of {rate:.3g}. "
@@ -300,13 +410,13 @@ class _Loop:
             )
         return loss
 
-    def _evaluate(self, check: Callable[[], None]) -> None:
+    def _evaluate(self, check: Callable[[], None], events: EventFile) -> None:
         state = self.state
         matrix = evaluate(self.model, self._measured, check=check)
         evaluation = Evaluation.of(
             matrix,
             self._names,
-            epoch=state.step // self._batches.steps_per_epoch,
+            epoch=state.step // self._steps_per_epoch,
             loss=float(np.mean(state.losses)) if state.losses else None,
         )
         best = evaluation.miou > max((item.miou for item in state.history), default=-1.0)
@@ -315,6 +425,8 @@ class _Loop:
         state.history.append(evaluation)
         state.losses.clear()
         self._progress.evaluated(evaluation, best=best)
+        per_class = {f"iou/{name}": iou for name, iou in evaluation.iou.items() if iou is not None}
+        events.scalars(state.step, {"miou": evaluation.miou, "pixel_accuracy": evaluation.pixel_accuracy, **per_class})
 
     def _out_of_patience(self) -> bool:
         patience, scores = self._settings.patience, [item.miou for item in self.state.history]
@@ -322,7 +434,7 @@ class _Loop:
 
     def _variables(self) -> list[Any]:
         # the model's own hold the state of the dropout's random numbers too
-        return [*self.model.variables, *self.model.optimizer.variables]
+        return [*self.model.variables, *self._learner.optimizer.variables]
 
     def _save(self) -> None:
         values = [ops.convert_to_numpy(variable.value) for variable in self._variables()]
@@ -337,10 +449,55 @@ class _Loop:
         self.state = Progressed.from_json(record)
 
 
-def _name(settings: TrainingSettings, fingerprint: str) -> str:
-    """Return the name of a training: the same for the same settings and data, on any day."""
-    text = json.dumps(settings.to_json(), sort_keys=True) + fingerprint
-    return f"{settings.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def _check_initial(initial: Bundle, settings: TrainingSettings) -> None:
+    own = initial.record.architecture
+    if (own.backbone, own.head) != (settings.backbone, settings.head):
+        raise TrainingError(
+            f"{initial.version or 'the initial version'} has the backbone {own.backbone} {_head(own.head)}, the settings "
+            f"say {settings.backbone} {_head(settings.head)}; a start from it needs the same"
+        )
+
+
+def _head(head: bool) -> str:
+    return "with a head" if head else "without a head"
+
+
+def _architecture(settings: TrainingSettings, classes: int, initial: Bundle | None) -> Architecture:
+    if initial is None:
+        return settings.architecture(classes)
+    return dataclasses.replace(initial.record.architecture, classes=classes)
+
+
+def _freeze(model: keras.Model, settings: TrainingSettings) -> str:
+    """Let the frozen layers keep their weights and statistics; return the name of the last one's output."""
+    frozen = tuple(f"block{block}_" for block in range(1, settings.frozen_blocks + 1))
+    if settings.frozen_head:
+        frozen += ("fc6", "fc7")
+    for layer in model.layers:
+        if frozen and layer.name.startswith(frozen):
+            layer.trainable = False
+    return "fc7_relu" if settings.frozen_head else f"block{settings.frozen_blocks}_pool"
+
+
+def _is_exhausted(error: Exception) -> bool:
+    """Tell whether the memory of the host or of the accelerator did not suffice; each backend says it in its own way."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ResourceExhausted" in repr(error)
+
+
+def _fingerprint(settings: TrainingSettings, data: str, initial: Bundle | None, emphasis: Emphasis) -> str:
+    """Return what tells trainings apart: the same for the same settings, data and start, on any day."""
+    start = "" if initial is None else initial.record.sha256
+    drawn = [sorted(emphasis.ids), sorted(emphasis.weights.items())]
+    text = json.dumps([settings.to_json(), data, start, drawn], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _remove_others(trainings: Path, owner: str, name: str) -> None:
+    """Remove the unfinished trainings of an owner whose data or settings have changed since; nobody can resume them."""
+    for path in trainings.glob(f"{glob.escape(owner)}-*"):
+        ending = path.name.removeprefix(f"{owner}-")
+        if not path.name.startswith(name) and re.fullmatch(r"[0-9a-f]{12}(-batch\d+)?", ending):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _same_size(shapes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,15 +87,46 @@ def test_versions_are_in_the_order_in_which_they_were_made(registry: Registry) -
 
 def test_serving(registry: Registry, bundle: Bundle) -> None:
     version = registry.add(bundle)
-    registry.set_serving(version)
+    registry.promote(version)
     assert registry.serving() == version
     with pytest.raises(RegistryError, match=f"no model version 'nonsense'.*there are: {version}"):
-        registry.set_serving("nonsense")
+        registry.promote("nonsense")
     damage(registry, other := registry.add(make(9)))
     with pytest.raises(BundleError, match=other):
-        registry.set_serving(other)
+        registry.promote(other)
     assert registry.serving() == version
     assert sorted(path.name for path in registry.home.iterdir()) == ["models", "serving.json"]
+
+
+def test_promote_and_roll_back(registry: Registry, bundle: Bundle) -> None:
+    first, second, third = registry.add(bundle), registry.add(make(1)), registry.add(make(2))
+    with pytest.raises(RegistryError, match="no version was served before now"):
+        registry.rollback()
+    for version in (first, second, third):
+        registry.promote(version, reason=f"better than {registry.serving()}")
+    assert registry.rollback(reason="worse on rain") == second == registry.serving()
+    serving = registry.history()
+    assert serving is not None
+    assert [(change.action, change.version, change.reason) for change in serving.changes] == [
+        ("promote", first, "better than None"),
+        ("promote", second, f"better than {first}"),
+        ("promote", third, f"better than {second}"),
+        ("rollback", second, "worse on rain"),
+    ]
+    damage(registry, first)
+    with pytest.raises(BundleError, match=first):
+        registry.rollback()
+    assert registry.serving() == second
+    shutil.rmtree(registry.models / first)
+    with pytest.raises(RegistryError, match=f"no version was served before {second}"):
+        registry.rollback()
+
+
+def test_promoting_mends_a_damaged_serving_file(registry: Registry, bundle: Bundle) -> None:
+    version = registry.add(bundle)
+    (registry.home / "serving.json").write_text("{")
+    registry.promote(version)
+    assert registry.serving() == version
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 3}'])
@@ -108,7 +140,7 @@ def test_a_damaged_serving_file_is_named(registry: Registry, text: str) -> None:
 @pytest.mark.parametrize("name", ["../escape", "", ".", "fcn32s-small-20260101-0000000g", "x/../../y"])
 def test_names_that_are_no_versions_are_refused(registry: Registry, bundle: Bundle, name: str) -> None:
     registry.add(bundle)
-    for method in (registry.record, registry.load, registry.verify, registry.set_serving):
+    for method in (registry.record, registry.load, registry.verify, registry.promote):
         with pytest.raises(RegistryError, match="there is no model version"):
             method(name)
 
@@ -185,10 +217,10 @@ class TestCommand:
     def run(self, registry: Registry, *arguments: str) -> Result:
         return CliRunner().invoke(cli, ["models", *arguments, "--home", str(registry.home)])
 
-    def test_list_show_serve_verify(self, registry: Registry, bundle: Bundle) -> None:
+    def test_list_show_promote_verify(self, registry: Registry, bundle: Bundle) -> None:
         version = registry.add(bundle)
         assert version in self.run(registry, "list").stdout
-        assert self.run(registry, "serve", version).exit_code == 0
+        assert self.run(registry, "promote", version).exit_code == 0
         assert f"* {version}" in (listed := self.run(registry, "list").stdout)
         assert "2 classes  holdout_miou 0.812" in listed
         (row,) = json.loads(self.run(registry, "list", "--json").stdout)
@@ -208,7 +240,7 @@ class TestCommand:
         assert "the file is damaged or was replaced" in result.stdout
         (registry.models / broken / "bundle.json").write_text("{")
         assert "not readable as JSON" in self.run(registry, "list").stdout
-        result = self.run(registry, "serve", broken)
+        result = self.run(registry, "promote", broken)
         assert result.exit_code == 1
         assert "not readable as JSON" in result.stderr
 

@@ -85,7 +85,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     architecture = Architecture(backbone="small", classes=2)
     bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["road", "car"]))
     registry = Registry(home)
-    registry.set_serving(registry.add(bundle))
+    registry.promote(registry.add(bundle))
     return home
 
 

@@ -75,6 +75,17 @@ def test_another_connection_that_label_studio_would_use_is_named(studio: FakeStu
     assert len(studio.connections) == 1
 
 
+def test_a_backend_that_moved_replaces_what_stood_at_the_old_address(studio: FakeStudio, client: StudioClient) -> None:
+    studio.connect("http://user:secret@other:9090")
+    studio.hook("http://user:secret@other:9090/webhook")
+    kept = studio.hook("http://elsewhere/webhook")
+    done = connect(client, 5, studio.backend, replace=True)
+    assert done.changes[0] == "connection to http://other:9090 removed"
+    assert [connection["url"] for connection in studio.connections] == [studio.backend]
+    assert [hook["url"] for hook in studio.webhooks] == [kept["url"], f"{studio.backend}/webhook"]
+    assert connect(client, 5, studio.backend, replace=True).changes == ()
+
+
 def test_a_backend_without_a_model_is_an_error_with_its_reason(studio: FakeStudio, client: StudioClient) -> None:
     studio.served = ""
     studio.connect(error_message="Traceback\nHTTPError: 503 for url http://u:secret@backend/setup")

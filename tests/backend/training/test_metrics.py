@@ -16,7 +16,7 @@ def by_hand(target: np.ndarray, predicted: np.ndarray, k: int) -> float:
     pairs = [(t, p) for t, p in zip(target.ravel().tolist(), predicted.ravel().tolist(), strict=True) if t != VOID]
     both = sum(t == k and p == k for t, p in pairs)
     either = sum(k in (t, p) for t, p in pairs)
-    return both / either if either else float("nan")
+    return both / either if any(t == k for t, _ in pairs) else float("nan")
 
 
 @given(
@@ -55,10 +55,10 @@ def test_values_that_are_no_channel_are_refused(target: list[int], predicted: li
         ConfusionMatrix(2).add(np.array(target), np.array(predicted))
 
 
-def test_a_class_that_does_not_occur_has_no_iou() -> None:
+def test_a_class_that_the_target_does_not_have_has_no_iou() -> None:
     matrix = ConfusionMatrix(3)
-    matrix.add(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    matrix.add(np.array([0, 0, 1]), np.array([0, 2, 1]))
     evaluation = Evaluation.of(matrix, ["sky", "road", "tree"], epoch=3)
-    assert evaluation.iou == {"sky": 0.5, "road": 0.5, "tree": None}
-    assert evaluation.miou == 0.5
+    assert evaluation.iou == {"sky": 0.5, "road": 1.0, "tree": None}
+    assert evaluation.miou == 0.75
     assert Evaluation.from_json(evaluation.to_json()) == evaluation

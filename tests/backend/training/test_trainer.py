@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 
 from maskloop_backend.cli.train import command
 from maskloop_backend.demo.scenes import write_scenes
+from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.training import trainer
 from maskloop_backend.training.dataset import Examples, read_source
@@ -24,11 +27,12 @@ from maskloop_backend.training.trainer import (
     Silent,
     TrainingError,
     TrainingInterrupted,
+    TrainingResult,
     UnfinishedTrainingError,
     evaluate,
     train,
 )
-from maskloop_converters.samples import Dataset
+from maskloop_converters.samples import Dataset, LabelSet, Sample
 
 QUICK = TrainingSettings(epochs=3, batch_size=2, crop=(64, 64), validation=0.34, seed=1, patience=None)
 
@@ -45,6 +49,13 @@ def dataset(scenes: Path) -> Dataset:
     return read_source(scenes)[0]
 
 
+def without(dataset: Dataset, labels: set[int]) -> Iterator[Sample]:
+    """Yield samples without the regions of some labels."""
+    for sample in dataset:
+        kept = [k for k, region in enumerate(sample.regions) if region.label not in labels]
+        yield replace(sample, masks=sample.masks.select(kept), regions=tuple(sample.regions[k] for k in kept))
+
+
 class Stop(Silent):
     """Presses Ctrl-C after a step."""
 
@@ -53,7 +64,8 @@ class Stop(Silent):
 
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         if step == self.after:
-            os.kill(os.getpid(), signal.SIGINT)
+            # not os.kill, which may reach another thread first and the training a step later
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_it_learns_four_scenes_by_heart(tmp_path: Path, dataset: Dataset) -> None:
@@ -84,12 +96,14 @@ def test_the_version_holds_what_was_measured(tmp_path: Path, dataset: Dataset) -
     assert not list((tmp_path / "training").iterdir())
 
 
-@pytest.mark.parametrize("after", [1, 3, 4])
-def test_resuming_gives_the_same_weights_as_never_stopping(tmp_path: Path, dataset: Dataset, after: int) -> None:
+@pytest.mark.parametrize(("after", "stopped"), [(1, 2), (3, 4), (4, 4)])
+def test_resuming_gives_the_same_weights_as_never_stopping(
+    tmp_path: Path, dataset: Dataset, after: int, stopped: int
+) -> None:
     """Two steps an epoch: in the middle of the first, in the second, and between two epochs."""
     whole = train(dataset, QUICK, Registry(tmp_path / "whole"))
     registry = Registry(tmp_path / "parts")
-    with pytest.raises(TrainingInterrupted, match=f"stopped after {after + 1} of 6 steps.*--resume"):
+    with pytest.raises(TrainingInterrupted, match=f"stopped after {stopped} of 6 steps.*--resume"):
         train(dataset, QUICK, registry, Stop(after))
     with pytest.raises(UnfinishedTrainingError, match="--resume goes on with it, --restart throws it away"):
         train(dataset, QUICK, registry)
@@ -150,6 +164,139 @@ def test_frozen_blocks_keep_their_weights(tmp_path: Path, dataset: Dataset) -> N
     np.testing.assert_array_equal(kernels[0][0], kernels[1][0])
     np.testing.assert_array_equal(kernels[0][1], kernels[1][1])
     assert (kernels[0][2] != kernels[1][2]).any()
+
+
+def test_the_same_training_gives_the_same_version(tmp_path: Path, dataset: Dataset) -> None:
+    settings = TrainingSettings(epochs=1, batch_size=2, crop=(64, 64))
+    names = [train(dataset, settings, Registry(tmp_path / place)).version for place in ("one", "other")]
+    assert names[0] == names[1]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Bundle:
+    """A version that knows four of the six classes."""
+    dataset = read_source(scenes)[0]
+    fewer = Dataset(LabelSet(dataset.labels.labels[:4]), list(without(dataset, {4, 5})))
+    registry = Registry(tmp_path_factory.mktemp("parent"))
+    settings = TrainingSettings(epochs=1, batch_size=2, crop=(64, 64))
+    return registry.load(train(fewer, settings, registry).version)
+
+
+FROZEN = TrainingSettings(
+    epochs=2, batch_size=2, crop=(64, 64), validation=0.34, frozen_blocks=5, cached_views=2, patience=None
+)
+
+
+def test_it_starts_from_a_version_and_grows_its_head(tmp_path: Path, dataset: Dataset, parent: Bundle) -> None:
+    registry = Registry(tmp_path)
+    result = train(dataset, FROZEN, registry, initial=parent)
+    child = registry.load(result.version)
+    assert child.record.parent == parent.version
+    assert child.labels == dataset.labels
+    for name in ("block1_conv1", "block5_conv2", "block3_conv1_norm"):
+        for one, other in zip(*(m.model.get_layer(name).get_weights() for m in (parent, child)), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (child.model.get_layer("fc6").get_weights()[0] != parent.model.get_layer("fc6").get_weights()[0]).any()
+    assert not list((tmp_path / "training").iterdir())
+
+
+def test_resuming_on_cached_features_gives_the_same_weights(tmp_path: Path, dataset: Dataset, parent: Bundle) -> None:
+    names = []
+    for place, stops in (("whole", ()), ("parts", (1,))):
+        registry = Registry(tmp_path / place)
+        for stop in stops:
+            with pytest.raises(TrainingInterrupted):
+                train(dataset, FROZEN, registry, Stop(stop), initial=parent, resume=True)
+        names.append(train(dataset, FROZEN, registry, initial=parent, resume=True).version)
+    assert names[0] == names[1]
+
+
+def test_the_backbone_learns_more_slowly_where_that_was_asked_for(
+    tmp_path: Path, dataset: Dataset, parent: Bundle
+) -> None:
+    registry = Registry(tmp_path)
+    moved = []
+    for rate in (1.0, 0.01):
+        settings = TrainingSettings(epochs=1, batch_size=2, crop=(64, 64), backbone_rate=rate)
+        child = registry.load(train(dataset, settings, registry, initial=parent).version)
+        kernels = [bundle.model.get_layer("block4_conv1").get_weights()[0] for bundle in (parent, child)]
+        moved.append(float(np.abs(kernels[1] - kernels[0]).mean()))
+    assert 0 < moved[1] < 0.05 * moved[0]
+
+
+def test_another_network_is_no_start(tmp_path: Path, dataset: Dataset, parent: Bundle) -> None:
+    with pytest.raises(
+        TrainingError, match="has the backbone small with a head, the settings say small without a head"
+    ):
+        train(dataset, TrainingSettings(head=False), Registry(tmp_path), initial=parent)
+
+
+def test_too_little_memory_means_smaller_batches_and_then_a_clear_stop(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can run out of memory on purpose in a test: the step says that it did."""
+    step = trainer._Loop._step
+    most = [2]
+
+    def limited(self: trainer._Loop, images: np.ndarray, targets: np.ndarray, rate: float) -> float:
+        if len(images) > most[0]:
+            raise MemoryError
+        return step(self, images, targets, rate)
+
+    monkeypatch.setattr(trainer._Loop, "_step", limited)
+    settings = TrainingSettings(epochs=1, batch_size=8, crop=(64, 64))
+    result = train(dataset, settings, Registry(tmp_path))
+    assert Registry(tmp_path).record(result.version).settings["batch_size"] == 2
+    most[0] = 0
+    with pytest.raises(TrainingError, match="the memory does not suffice to train on one crop of 64 x 64 pixels"):
+        train(dataset, settings, Registry(tmp_path / "other"))
+    assert not Registry(tmp_path / "other").versions()
+
+
+def test_what_follows_the_saving_is_done_again_after_a_crash(tmp_path: Path, dataset: Dataset, parent: Bundle) -> None:
+    registry, seen = Registry(tmp_path), []
+
+    def crash(result: TrainingResult) -> None:
+        seen.append(result.version)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        train(dataset, FROZEN, registry, initial=parent, saved=crash, owner="project-7")
+    assert registry.versions() == seen
+    steps = []
+
+    class Count(Silent):
+        def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
+            steps.append(step)
+
+    again = train(
+        dataset,
+        FROZEN,
+        registry,
+        Count(),
+        initial=parent,
+        resume=True,
+        saved=lambda r: seen.append(r.version),
+        owner="project-7",
+    )
+    assert seen == [again.version] * 2
+    assert not steps
+    assert not list((tmp_path / "training").iterdir())
+
+
+def test_an_owner_has_one_unfinished_training_at_most(tmp_path: Path, dataset: Dataset) -> None:
+    """Its data changed: nobody can go on with the old one. Those of others stay."""
+    registry = Registry(tmp_path)
+    for owner, seed in (("a", 1), ("a-b", 1), ("a", 2)):
+        with pytest.raises(TrainingInterrupted):
+            train(dataset, replace(QUICK, seed=seed), registry, Stop(1), owner=owner, resume=True)
+    assert sorted(path.name.rpartition("-")[0] for path in (tmp_path / "training").iterdir()) == ["a", "a-b"]
+
+
+def test_it_logs_for_tensorboard(tmp_path: Path, dataset: Dataset) -> None:
+    train(dataset, QUICK, Registry(tmp_path))
+    (file,) = tmp_path.glob("tensorboard/small-*/events.out.tfevents.*")
+    assert file.stat().st_size > 500
 
 
 OPTIONS = ["--epochs", "1", "--batch-size", "2", "--size", "64", "--validation", "0.3"]

@@ -1,0 +1,573 @@
+"""From labels to a better version: collect, train, judge, and only then promote.
+
+Whatever goes wrong on the way, the serving version stays as it was: it changes in the last line of all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import keras
+
+from maskloop_converters import datasets
+from maskloop_converters.errors import MaskloopError
+from maskloop_converters.report import OnError
+from maskloop_converters.samples import LabelSet, Sample
+
+from ..evaluation.assessment import assess
+from ..evaluation.comparison import compare
+from ..evaluation.gate import Decision, decide
+from ..evaluation.measurement import Measurement, MeasurementError, channel_map, measure
+from ..evaluation.report import write_gate_report, write_report
+from ..inference.prediction import Segmenter
+from ..inference.predictor import Predictor
+from ..model.bundle import Bundle
+from ..registry.store import Registry
+from ..studio.client import StudioClient
+from ..studio.images import ImageFetcher
+from ..training.batches import Emphasis
+from ..training.dataset import Examples
+from ..training.settings import TrainingSettings
+from ..training.trainer import TrainingResult, train
+from .corrections import (
+    Change,
+    Collected,
+    CorrectionsError,
+    Role,
+    as_dataset,
+    channels,
+    from_dataset,
+    from_export,
+    from_project,
+    summary,
+)
+from .holdout import SHARE, Holdout, project_directory
+from .progress import RetrainProgress, SilentRetraining
+
+Effort = Literal["quick", "full"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+Promote = Literal["if-better", "always", "never"]
+PROMOTE: tuple[Promote, ...] = get_args(Promote)
+
+# Predictions that were submitted unchanged are drawn so often for every image that somebody drew: their mistakes are
+# those that annotators overlooked, and the model knows them already.
+ACCEPTED_WEIGHT = 0.25
+
+
+class RetrainingBusyError(MaskloopError):
+    """Another process is retraining on the same project."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudioProject:
+    """A Label Studio project as the source of a retraining.
+
+    Attributes:
+        client: of the Label Studio.
+        fetcher: of its images.
+        project: its id or title.
+    """
+
+    client: StudioClient
+    fetcher: ImageFetcher
+    project: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to retrain.
+
+    Attributes:
+        start: version to start from; None takes the serving one.
+        fresh: start from no version, with new weights.
+        effort: 'quick' freezes the backbone and trains the rest on its features, 'full' trains everything.
+        promote: when the new version is served: if the gate says so, always, or never.
+        resume: go on with an interrupted training of the same labels.
+        restart: throw it away and begin anew.
+        seed: of everything random, the first draw of the holdout included.
+        on_error: 'skip' leaves out images that are gone and regions that cannot be read.
+        holdout: share of the images that are never trained on; for the first draw of a project.
+        images: the folder with the images of a dataset on disk, where they are not beside it.
+        overrides: training settings by name, in place of the effort's.
+    """
+
+    start: str | None = None
+    fresh: bool = False
+    effort: Effort = "quick"
+    promote: Promote = "if-better"
+    resume: bool = False
+    restart: bool = False
+    seed: int = 0
+    on_error: OnError = "fail"
+    holdout: float = SHARE
+    images: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainResult:
+    """What a retraining did.
+
+    Attributes:
+        version: the new one; it is in the registry whether promoted or not.
+        parent: that it started from, None if from none.
+        promoted: it is served now.
+        reason: why, or why not.
+        report: the HTML file.
+        decision: of the gate.
+        changed: what annotators changed, see :func:`.corrections.summary`.
+        counts: images by role, and what was left out by kind.
+        notes: what else should be known.
+        training: the training's own result.
+        seconds: of the whole.
+    """
+
+    version: str
+    parent: str | None
+    promoted: bool
+    reason: str
+    report: Path
+    decision: Decision
+    changed: Mapping[str, Any]
+    counts: Mapping[str, int]
+    notes: tuple[str, ...]
+    training: TrainingResult
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values; single images stand in the report only."""
+        gate = self.decision.to_json()
+        return {
+            "version": self.version,
+            "parent": self.parent,
+            "promoted": self.promoted,
+            "reason": self.reason,
+            "report": str(self.report),
+            "holdout": gate["holdout"],
+            "corrections": gate["corrections"],
+            "changed": {key: value for key, value in self.changed.items() if key != "by_image"},
+            "counts": dict(self.counts),
+            "notes": list(self.notes),
+            "training": self.training.to_json(),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def retrain(
+    source: Path | StudioProject, registry: Registry, plan: Plan, progress: RetrainProgress | None = None
+) -> RetrainResult:
+    """Train a new version on what people labelled, judge it on images it never saw, and serve it if it is better.
+
+    Args:
+        source: a Label Studio project, an export of one, or any dataset that `maskloop convert` reads.
+        registry: has the version to start from, and takes the new one.
+        plan: how.
+        progress: is told what happens.
+
+    Raises:
+        CorrectionsError: nothing to learn from.
+        StudioError: Label Studio does not answer.
+        TrainingInterrupted: Ctrl-C; the checkpoint is kept.
+        RetrainingBusyError: another process is at it.
+        MaskloopError: see :func:`~maskloop_backend.training.trainer.train`. Nothing of these changes what is served.
+    """
+    progress = progress or SilentRetraining()
+    began = time.monotonic()
+    if isinstance(source, StudioProject):
+        number = int(source.client.project(source.project)["id"])
+        directory = project_directory(registry.home, number)
+    else:
+        directory = _directory(registry.home, source)
+    with _alone(directory):
+        parent = _parent(registry, plan)
+        if parent is None and not plan.fresh:
+            progress.said("no version is served yet: training begins with new weights")
+        progress.phase("collect")
+        known = None if parent is None else parent.labels
+        if isinstance(source, StudioProject):
+            collected = from_project(
+                source.client, source.fetcher, number, directory, known, on_error=plan.on_error, watch=progress.moved
+            )
+        else:
+            collected = _from_path(source, directory, known, plan, progress)
+        return _Retraining(registry, plan, progress, collected, directory, parent, began).run()
+
+
+@dataclass(slots=True)
+class _Retraining:
+    """One retraining, once its labels are there."""
+
+    registry: Registry
+    plan: Plan
+    progress: RetrainProgress
+    collected: Collected
+    directory: Path
+    parent: Bundle | None
+    began: float
+    notes: list[str] = field(default_factory=list)
+
+    def run(self) -> RetrainResult:
+        """Compare, train, judge, report, promote."""
+        collected, progress = self.collected, self.progress
+        for note in collected.notes:
+            self._note(note)
+        for line in collected.skipped.lines():
+            self._note(f"left out: {line}")
+        learned, held_out = self._split()
+        progress.said(self._described(learned, held_out))
+        progress.phase("compare")
+        changed = summary(self._changes(), self._names)
+        progress.phase("train")
+        initial = None if self.plan.fresh else self.parent
+        settings = self._settings(initial)
+        judging = _Judging(self.registry, collected, held_out, progress)
+        counts = collected.counts
+        short = {key: changed[key] for key in ("images", "pixels", "changed", "share", "miou", "iou")}
+
+        def judge(bundle: Bundle) -> dict[str, Any]:
+            judging.judge(bundle)
+            gate = judging.decision
+            return {
+                "effort": self.plan.effort,
+                "images": counts,
+                "annotators_changed": short,
+                "gate": {"promote": gate.promote, "reason": gate.reason, "rule": gate.rule, "against": judging.serving},
+            }
+
+        results: list[RetrainResult] = []
+        train(
+            as_dataset(collected, learned),
+            settings,
+            self.registry,
+            progress,
+            resume=self.plan.resume,
+            restart=self.plan.restart,
+            initial=initial,
+            emphasis=_emphasis(collected, learned),
+            judge=judge,
+            saved=lambda training: results.append(self._finish(training, judging, initial, changed)),
+            owner=self.directory.name,
+        )
+        return results[0]
+
+    def _finish(
+        self, training: TrainingResult, judging: _Judging, initial: Bundle | None, changed: Mapping[str, Any]
+    ) -> RetrainResult:
+        """Write the report and, if it may be, serve the new version."""
+        self.progress.phase("report")
+        decision = judging.named(training.version)
+        promote, reason = self._verdict(decision, judging)
+        extra: dict[str, Any] = {
+            "parent": None if initial is None else initial.version,
+            "effort": self.plan.effort,
+            "served": promote,
+            "why": reason,
+            "images": self.collected.counts,
+            "changed by annotators": changed,
+            "notes": self.notes,
+        }
+        report = judging.report(self.registry.home / "reports" / training.version, training.version, extra)
+        if promote:
+            self.registry.promote(training.version, reason=reason)
+        return RetrainResult(
+            training.version,
+            None if initial is None else initial.version,
+            promote,
+            reason,
+            report,
+            decision,
+            changed,
+            self.collected.counts,
+            tuple(self.notes),
+            training,
+            time.monotonic() - self.began,
+        )
+
+    @property
+    def _names(self) -> list[str]:
+        return [label.name for label in self.collected.labels.classes]
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.said(text)
+
+    def _split(self) -> tuple[list[Sample], list[Sample]]:
+        """Return the samples to learn from and those held out."""
+        collected = self.collected
+        if collected.validation:
+            return list(collected.samples), list(collected.validation)
+        ids = [sample.id for sample in collected.samples]
+        if len(ids) < 3:
+            raise CorrectionsError(
+                f"{len(ids)} labelled image(s): at least 3 are needed, one to learn from, one to choose the best weights by "
+                "and one to judge by"
+            )
+        holdout = Holdout.of(self.directory, ids, share=self.plan.holdout, seed=self.plan.seed)
+        held_out = [sample for sample in collected.samples if holdout.contains(sample.id)]
+        learned = [sample for sample in collected.samples if not holdout.contains(sample.id)]
+        if len(learned) < 2 or not held_out:
+            raise CorrectionsError(
+                f"of {len(ids)} labelled images {len(held_out)} are held out: at least 2 are needed to learn from and 1 to "
+                "judge by; label more"
+            )
+        return learned, held_out
+
+    def _described(self, learned: Sequence[Sample], held_out: Sequence[Sample]) -> str:
+        roles = self.collected.roles
+
+        def count(role: Role) -> int:
+            return sum(roles.get(sample.id) == role for sample in learned)
+
+        return (
+            f"{len(learned)} images to learn from ({count('corrected')} corrected, {count('manual')} drawn by hand, "
+            f"{count('accepted')} accepted unchanged), {len(held_out)} held out"
+        )
+
+    def _changes(self) -> list[Change]:
+        """Return how far the masks that annotators had, or else the serving version's, were from theirs."""
+        collected = self.collected
+        changes, others = [], []
+        for sample in collected.samples:
+            before = collected.predictions.get(sample.id)
+            if before is None or (before.height, before.width) != (sample.height, sample.width):
+                others.append(sample)
+                continue
+            maps = channels(before, collected.labels), channels(sample, collected.labels)
+            role = collected.roles[sample.id]
+            changes.append(Change.between(sample.id, role, *maps, len(self._names), stored=True))
+        serving = _segmenter(self.registry, self.registry.serving())
+        if serving is None or not others:
+            return changes
+        try:
+            table = channel_map(serving, collected.labels)
+        except MeasurementError as error:
+            self._note(str(error))
+            return changes
+        examples = Examples(others, collected.labels)
+        for index, name in enumerate(examples.ids):
+            self.progress.moved(index, len(examples))
+            image, target = examples[index]
+            predicted = table[serving.predict([image])[0].label_map]
+            role = collected.roles[name]
+            changes.append(Change.between(name, role, predicted, target, len(self._names), stored=False))
+        self.progress.moved(len(examples), len(examples))
+        return changes
+
+    def _settings(self, initial: Bundle | None) -> TrainingSettings:
+        base = TrainingSettings() if self.parent is None else _inherited(self.parent)
+        effort: dict[str, Any] = dict(_settings_of(base, self.plan.effort if initial is not None else "fresh"))
+        if initial is None and self.plan.effort == "quick":
+            self._note("a training from new weights has no features to keep: --effort full")
+        return dataclasses.replace(base, **{**effort, "seed": self.plan.seed, **self.plan.overrides})
+
+    def _verdict(self, decision: Decision, judging: _Judging) -> tuple[bool, str]:
+        if self.plan.promote == "never":
+            return False, f"--promote never; the gate: {decision.reason}"
+        if self.plan.promote == "always":
+            return True, f"--promote always; the gate: {decision.reason}"
+        if decision.promote and self.registry.serving() != judging.serving:
+            return False, (
+                f"the serving version changed from {judging.serving} to {self.registry.serving()} meanwhile; nothing was "
+                "promoted, as the two were not compared"
+            )
+        return decision.promote, decision.reason
+
+
+class _Judging:
+    """The gate: the candidate against the version that is served when it is ready.
+
+    Args:
+        registry: knows what is served.
+        collected: labels and roles.
+        held_out: samples that were never trained on.
+        progress: is told how far it is.
+    """
+
+    def __init__(
+        self, registry: Registry, collected: Collected, held_out: Sequence[Sample], progress: RetrainProgress
+    ) -> None:
+        self._registry = registry
+        self._examples = Examples(held_out, collected.labels)
+        self._corrected = [s.id for s in held_out if collected.roles.get(s.id) == "corrected"]
+        self._progress = progress
+        self._segmenters: list[Segmenter] = []
+        self._measured: list[Measurement] = []
+        self.serving: str | None = None
+        self.decision = Decision(False, "not judged yet", "", None, None)
+
+    def judge(self, bundle: Bundle) -> None:
+        """Measure a candidate and the serving version, and decide."""
+        self._progress.phase("gate")
+        self.serving = self._registry.serving()
+        serving = _segmenter(self._registry, self.serving)
+        self._segmenters = [Predictor(bundle), *([] if serving is None else [serving])]
+        steps = len(self._segmenters) * len(self._examples)
+        self._measured = []
+        for number, segmenter in enumerate(self._segmenters):
+            before = number * len(self._examples)
+            try:
+                measured = measure(segmenter, self._examples, each=self._moved(before, steps))
+            except MeasurementError as error:
+                if number == 0:
+                    raise
+                reason = f"{error}; it cannot be compared: --promote always serves the new version"
+                self.decision = Decision(False, reason, "", None, None)
+                return
+            self._measured.append(measured)
+        self.decision = self._decision()
+
+    def named(self, version: str) -> Decision:
+        """Return the decision with the candidate's name, which it got when it was saved."""
+        if self._measured:
+            self._measured[0] = dataclasses.replace(self._measured[0], version=version)
+        if len(self._measured) == len(self._segmenters):
+            self.decision = self._decision()
+        return self.decision
+
+    def report(self, directory: Path, version: str, extra: Mapping[str, Any]) -> Path:
+        """Write why the candidate is promoted or not."""
+        if len(self._measured) == 2:
+            candidate, serving = self._measured
+            segmenters = self._segmenters[0], self._segmenters[1]
+            return write_gate_report(directory, self.decision, candidate, serving, self._examples, segmenters, extra)
+        candidate_only = _Named(self._segmenters[0], version)
+        assessment = assess(candidate_only, self._examples)
+        return write_report(directory, assessment, self._examples, candidate_only, overwrite=True)
+
+    def _decision(self) -> Decision:
+        if len(self._measured) == 1:
+            rule = "The first version is served; there is none to compare it with."
+            return Decision(True, "no version was served before", rule, None, None)
+        candidate, serving = self._measured
+        corrections = None
+        if self._corrected:
+            corrections = compare(candidate.of(self._corrected), serving.of(self._corrected))
+        return decide(compare(candidate, serving), corrections)
+
+    def _moved(self, before: int, steps: int) -> Callable[[int], None]:
+        return lambda done: self._progress.moved(before + done, steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A segmenter under the name that its version was given."""
+
+    segmenter: Segmenter
+    version: str
+
+    @property
+    def labels(self) -> LabelSet:
+        """Of the segmenter."""
+        return self.segmenter.labels
+
+    def predict(self, images: Sequence[Any]) -> Any:
+        """Predict."""
+        return self.segmenter.predict(images)
+
+
+def _settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"]) -> Mapping[str, Any]:
+    """Return what an effort sets."""
+    if effort == "fresh":
+        return {"epochs": 60, "precision": _precision()}
+    peak = dataclasses.replace(base, learning_rate=None).peak_learning_rate
+    if effort == "full":
+        return {
+            "epochs": 30,
+            "learning_rate": peak / 2,
+            "backbone_rate": 0.2,
+            "weights": None,
+            "precision": _precision(),
+        }
+    # VGG16's fc6 and fc7 are 120 M weights: on a CPU they would take longer than the backbone
+    heavy = base.backbone == "vgg16" and base.head
+    return {
+        "epochs": 40,
+        "learning_rate": peak / 2,
+        "weights": None,
+        "frozen_blocks": 5,
+        "frozen_head": heavy,
+        "cached_views": 8,
+    }
+
+
+def _precision() -> str:
+    """Return what to compute in: bfloat16 where there is an accelerator that has it."""
+    try:
+        devices = keras.distribution.list_devices()
+    except (RuntimeError, ValueError, NotImplementedError):
+        return "float32"
+    return "float32" if all(device.startswith("cpu") for device in devices) else "mixed_bfloat16"
+
+
+def _inherited(parent: Bundle) -> TrainingSettings:
+    """Return what a training takes over from the version it starts from: the network and how it sees images."""
+    architecture, settings = parent.record.architecture, parent.record.settings
+    kept = {key: settings[key] for key in ("crop", "scale", "flip", "color", "class_weighting") if key in settings}
+    return TrainingSettings.from_json(
+        {
+            **kept,
+            "backbone": architecture.backbone,
+            "head": architecture.head,
+            "weights": settings.get("weights"),
+            "size": parent.record.max_side,
+        }
+    )
+
+
+def _emphasis(collected: Collected, learned: Sequence[Sample]) -> Emphasis:
+    roles = {sample.id: collected.roles.get(sample.id) for sample in learned}
+    return Emphasis(
+        frozenset(name for name, role in roles.items() if role == "corrected"),
+        {name: ACCEPTED_WEIGHT for name, role in roles.items() if role == "accepted"},
+    )
+
+
+def _segmenter(registry: Registry, version: str | None) -> Predictor | None:
+    return None if version is None else Predictor(registry.load(version))
+
+
+def _parent(registry: Registry, plan: Plan) -> Bundle | None:
+    """Return the version to start from; for a fresh start the one whose network and classes are taken over."""
+    version = plan.start or registry.serving()
+    return None if version is None else registry.load(version)
+
+
+def _from_path(
+    source: Path, directory: Path, known: LabelSet | None, plan: Plan, progress: RetrainProgress
+) -> Collected:
+    name = datasets.detect(source)
+    if name == "labelstudio":
+        fetcher = ImageFetcher(None, None)
+        return from_export(
+            source, directory, known, images=plan.images, fetcher=fetcher, on_error=plan.on_error, watch=progress.moved
+        )
+    return from_dataset(source, name, images=plan.images, on_error=plan.on_error)
+
+
+def _directory(home: Path, source: Path) -> Path:
+    """Return where the holdout of a dataset on disk is kept: the same for the same path."""
+    resolved = source.resolve()
+    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+    return home / "projects" / f"{resolved.stem[:40]}-{digest}"
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold the only right to retrain on a project; the kernel gives it back when the process dies, however it dies."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RetrainingBusyError(
+                f"another retraining is at work on {directory.name}; wait for it, or end it (`maskloop jobs`)"
+            ) from error
+        yield

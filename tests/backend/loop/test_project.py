@@ -1,0 +1,156 @@
+"""Collecting from a Label Studio that answers as recorded, and from one that fails half-way."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskloop_backend.loop.corrections import Collected, CorrectionsError, channels, from_project
+from maskloop_backend.studio.client import StudioClient
+from maskloop_backend.studio.errors import StudioError
+from maskloop_backend.studio.images import ImageFetcher
+from maskloop_converters.samples import LabelSet
+
+from ..studio.studio import LEGACY, FakeStudio, handler, problem
+from .conftest import CONFIG, NAMES, annotation, fields, picture, regions
+
+KNOWN = LabelSet.from_names(list(NAMES))
+
+
+class LabelledStudio(FakeStudio):
+    """A Label Studio with annotated tasks.
+
+    Attributes:
+        exported: what its export gives.
+        stored: predictions by id.
+        after_export: is called when the export was asked for.
+        images: False: it goes down when the first image is asked for.
+        down: nothing is answered any more.
+    """
+
+    exported: list[dict[str, Any]]
+    stored: dict[int, Any]
+    after_export: Callable[[], None] = staticmethod(lambda: None)
+    down: bool = False
+    images: bool = True
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        self.down |= not self.images and path.startswith("/data/upload/")
+        if self.down:
+            raise ConnectionAbortedError
+        match [part for part in path.split("/") if part]:
+            case ["api", "projects", "5", "export"]:
+                assert query == {"exportType": "JSON"}
+                self.after_export()
+                return 200, self.exported
+            case ["api", "predictions", number]:
+                found = self.stored.get(int(number))
+                return problem(404, "Not found.") if found is None else (200, found)
+        return super().answer(method, path, query, body)
+
+
+def task(number: int, **facts: Any) -> dict[str, Any]:
+    out = io.BytesIO()
+    Image.fromarray(picture(fields(number), number)).save(out, "PNG")
+    done = annotation(number, regions(fields(number), "prediction-changed"), **facts)
+    address = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return {"id": number, "data": {"image": address}, "annotations": [done], "predictions": [300 + number]}
+
+
+@pytest.fixture
+def studio() -> Iterator[LabelledStudio]:
+    made = LabelledStudio()
+    made.project = {"id": 5, "title": "fields", "label_config": CONFIG}
+    made.exported = [task(number, parent_prediction=300 + number) for number in (1, 2, 3)]
+    made.stored = {301: {"id": 301, "result": regions(np.roll(fields(1), 8, axis=0), "prediction")}}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def collect(studio: LabelledStudio, directory: Path, **options: Any) -> Collected:
+    with StudioClient(studio.url, LEGACY) as client:
+        return from_project(client, ImageFetcher(studio.url, LEGACY), 5, directory, KNOWN, **options)
+
+
+def test_annotations_and_the_predictions_they_were_made_from(studio: LabelledStudio, tmp_path: Path) -> None:
+    """Predictions 302 and 303 were deleted."""
+    collected = collect(studio, tmp_path)
+    assert [sample.id for sample in collected.samples] == ["1", "2", "3"]
+    assert set(collected.roles.values()) == {"corrected"}
+    for sample in collected.samples:
+        np.testing.assert_array_equal(channels(sample, collected.labels), fields(int(sample.id)))
+        assert sample.image.read_bytes()
+    assert list(collected.predictions) == ["1"]
+    before = channels(collected.predictions["1"], collected.labels)
+    np.testing.assert_array_equal(before, np.roll(fields(1), 8, axis=0))
+
+
+def test_images_are_fetched_once(studio: LabelledStudio, tmp_path: Path) -> None:
+    studio.exported[0]["data"]["image"] = "/data/upload/5/gone.png"
+    collect(studio, tmp_path, on_error="skip")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()}
+    assert len(kept) == 2
+    collect(studio, tmp_path, on_error="skip")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()} == kept
+    asked = [path for _, path, _ in studio.asked if path == "/data/upload/5/gone.png"]
+    assert len(asked) == 2
+
+
+def test_an_image_that_is_gone_is_named(studio: LabelledStudio, tmp_path: Path) -> None:
+    studio.exported[1]["data"]["image"] = "/data/upload/5/gone.png"
+    with pytest.raises(CorrectionsError, match=r"1 image\(s\) cannot be had.*task 2, .*/gone.png: HTTP 404"):
+        collect(studio, tmp_path)
+    collected = collect(studio, tmp_path, on_error="skip")
+    assert [sample.id for sample in collected.samples] == ["1", "3"]
+
+
+def test_a_label_config_that_changes_meanwhile(studio: LabelledStudio, tmp_path: Path) -> None:
+    def change() -> None:
+        studio.project["label_config"] = CONFIG.replace("blue", "azure")
+
+    studio.after_export = change  # type: ignore[method-assign]
+    with pytest.raises(CorrectionsError, match="the label config of project 5 was changed while"):
+        collect(studio, tmp_path)
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_label_studio_that_goes_down_in_the_middle_is_no_missing_image(
+    studio: LabelledStudio, tmp_path: Path, on_error: str
+) -> None:
+    """Every image would be gone; leaving all of them out would train on nothing."""
+    for one in studio.exported:
+        one["data"]["image"] = f"/data/upload/5/{one['id']}.png"
+    studio.images = False
+    with pytest.raises(StudioError, match=r"Label Studio does not answer at http://127\.0\.0\.1"):
+        collect(studio, tmp_path, on_error=on_error)
+
+
+def test_an_export_that_breaks_off_leaves_the_old_one(studio: LabelledStudio, tmp_path: Path) -> None:
+    collect(studio, tmp_path)
+    before = (tmp_path / "export.json").read_bytes()
+
+    def fail() -> None:
+        raise ConnectionAbortedError
+
+    studio.after_export = fail  # type: ignore[method-assign]
+    with pytest.raises(StudioError, match="stopped answering in the middle of GET /api/projects/5/export"):
+        collect(studio, tmp_path)
+    assert (tmp_path / "export.json").read_bytes() == before
+    assert json.loads(before)[0]["id"] == 1
