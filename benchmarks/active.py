@@ -10,14 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "backend"), str(ROOT / "converters")]
 
 from maskloop_backend.active.plot import curves_svg
 from maskloop_backend.active.simulation import Rounds, curves, simulate

@@ -6,10 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import OutputExistsError
+
+_SYNCED_AT_ONCE, _SYNCED_BATCH = 16, 256
 
 
 @contextmanager
@@ -131,7 +134,9 @@ def _umask() -> int:
 
 
 def _sync_tree(root: Path) -> None:
-    for folder, _, files in os.walk(root):
-        for name in files:
-            sync(Path(folder, name))
-        sync(Path(folder))
+    # Disks write many files at once in about the time of one.
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE, "maskloop-sync") as pool:
+        for folder, _, files in os.walk(root):
+            for start in range(0, len(files), _SYNCED_BATCH):
+                list(pool.map(sync, [Path(folder, name) for name in files[start : start + _SYNCED_BATCH]]))
+            sync(Path(folder))

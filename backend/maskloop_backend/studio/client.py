@@ -192,17 +192,36 @@ class StudioClient:
 
     def task_ids(self, project: int) -> list[int]:
         """Return the ids of all tasks of a project, ascending."""
-        ids: list[int] = []
-        page = 1
+        return sorted(int(task["id"]) for task in self._tasks(project, "task_only", "id"))
+
+    def unlabelled_tasks(self, project: int, *, without: str | None = None) -> list[int]:
+        """Return the ids of the tasks that still wait for an annotation, ascending.
+
+        Args:
+            project: id.
+            without: only those that have no prediction of this model version.
+        """
+        # model versions are told only where all fields are asked for, and `include` keeps the masks out
+        tasks = self._tasks(project, "all", "id,is_labeled,predictions_model_versions")
+        return sorted(
+            int(task["id"])
+            for task in tasks
+            if not task["is_labeled"] and without not in str(task["predictions_model_versions"] or "").split(",")
+        )
+
+    def _tasks(self, project: int, fields: str, include: str) -> Iterator[Json]:
+        """Yield all tasks of a project with the given fields."""
+        page, seen = 1, 0
         while True:
             answer = self.request(
                 "GET",
                 "/api/tasks",
-                params={"project": project, "page": page, "page_size": _PAGE, "fields": "task_only", "include": "id"},
+                params={"project": project, "page": page, "page_size": _PAGE, "fields": fields, "include": include},
             )
-            ids += [int(task["id"]) for task in answer["tasks"]]
-            if len(answer["tasks"]) < _PAGE or len(ids) >= answer["total"]:
-                return sorted(ids)
+            yield from answer["tasks"]
+            seen += len(answer["tasks"])
+            if len(answer["tasks"]) < _PAGE or seen >= answer["total"]:
+                return
             page += 1
 
     def task(self, task: int) -> Json:

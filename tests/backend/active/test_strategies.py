@@ -54,9 +54,7 @@ def test_the_default_prefers_unsure_images_and_spreads_them() -> None:
     # twenty sure images, and ten unsure ones in two clusters
     area = np.ones(1, np.float32)
     sure = [Signals({}, {0: 0.02}, area, np.array([0, 1], np.float32)) for _ in range(20)]
-    unsure = [
-        Signals({}, {0: 0.9}, area, np.array([1, 0] if k < 9 else [-1, 0], np.float32)) for k in range(10)
-    ]
+    unsure = [Signals({}, {0: 0.9}, area, np.array([1, 0] if k < 9 else [-1, 0], np.float32)) for k in range(10)]
     picked = [choose("default", sure + unsure, 4, round_number=2, seed=seed) for seed in range(40)]
     share = np.mean([index >= 20 for chosen in picked for index in chosen])
     assert share > 0.6, "random choice takes a third"

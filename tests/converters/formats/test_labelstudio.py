@@ -522,6 +522,24 @@ def test_damaged_json_is_named_with_the_place(tmp_path: Path, damage: Callable[[
             list(labelstudio.read(path, on_error=policy))
 
 
+def test_lists_called_rle_that_are_no_brush_stay_lists(tmp_path: Path) -> None:
+    other = {"id": "v", "type": "videorle", "value": {"rle": [1, 2, 3]}}
+    record = task(item(), other, data={"image": "a.png", "rle": [7, 300], "value": {"rle": []}})
+    (sample,) = labelstudio.read(saved(tmp_path, [record]))
+    assert masks_of([sample])[0] == [MASK.astype(int).tolist()]  # type: ignore[arg-type]
+    facts = sample.attributes["labelstudio"]
+    assert facts["data"] == {"rle": [7, 300], "value": {"rle": []}}
+    assert facts["results"] == [other]
+
+
+@pytest.mark.parametrize("text", ["[1,,2]", "[01]", "[1 2]", "[]"])
+def test_a_brush_that_is_no_list_of_bytes_is_named_with_its_region(tmp_path: Path, text: str) -> None:
+    path = saved(tmp_path, [task(item(value={"format": "rle", "rle": "X", "brushlabels": ["car"]}))])
+    path.write_text(path.read_text().replace('"X"', text))
+    with pytest.raises(FormatError, match=r"export\.json, task"):
+        list(labelstudio.read(path))
+
+
 # Streams and what is written.
 
 
