@@ -150,7 +150,9 @@ def test_to_a_new_version_and_back(street: Street, client: StudioClient, server:
     # opening tasks stored nothing
     assert client.project(street.id)["model_version"] == first
 
-    reasons = [change.reason for change in (Registry(server.home).history() or pytest.fail()).changes]
+    serving = Registry(server.home).history()
+    assert serving is not None
+    reasons = [change.reason for change in serving.changes]
     assert reasons == ["", "rollout of project rollout", f"rollout of project {street.id}"]
 
 
