@@ -4,7 +4,7 @@
 # make check  ruff, formatting, mypy
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
-# make crashes  kill -9 of trainings, servers and promotions at random moments
+# make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -31,9 +31,8 @@ from typing import Any
 import httpx
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "backend"))
-sys.path.insert(0, str(ROOT / "converters"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "backend"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
 
 from maskloop_backend.demo.scenes import LABELS, Scene, scenes, write_scenes
 from maskloop_backend.loop.queue import JobQueue
@@ -42,6 +41,7 @@ from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters.codecs import studio_rle
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZE = (64, 96)
 NAMES = [label.name for label in LABELS.classes]
 CONFIG = (
