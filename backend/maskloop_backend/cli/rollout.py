@@ -15,9 +15,7 @@ from . import options
 @click.argument("project", metavar="PROJECT")
 @click.argument("version", required=False)
 @click.option("--promote", is_flag=True, help="Have the backend serve VERSION first, for all its projects.")
-@click.option(
-    "--remove-old", is_flag=True, help="Delete the predictions of the version that the project showed before."
-)
+@click.option("--remove-old", is_flag=True, help="Delete other versions' predictions of tasks that nobody annotated.")
 @options.studio_url
 @options.studio_token
 @options.backend_user
@@ -67,7 +65,7 @@ def command(
         click.echo(json.dumps(dataclasses.asdict(done)))
         return
     if done.removed:
-        click.echo(f"{done.removed} predictions of {done.previous} deleted", err=True)
+        click.echo(f"{done.removed} predictions of other versions deleted", err=True)
     click.echo(
         f"project {done.project} shows masks of {done.model_version}: "
         f"{done.tasks_with_predictions} of {done.tasks} tasks that wait for an annotation have predictions"

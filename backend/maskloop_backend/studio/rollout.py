@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..model.record import VERSION_PATTERN
 from .client import Json, StudioClient
 from .connect import BackendLogin, Progress, connection_values, retrieve_predictions
 from .errors import StudioError, last_line, public_url
@@ -24,7 +25,7 @@ class RolledOut:
         previous: that it showed before; None where it showed none.
         tasks: number of tasks that still wait for an annotation.
         tasks_with_predictions: how many of them have a prediction of the version.
-        removed: predictions of the previous version that were deleted.
+        removed: predictions of other versions that were deleted.
     """
 
     project: int
@@ -50,7 +51,7 @@ def rollout(
 
     The title of the connection and the project's selected version become the version's name, which Label Studio's
     uncertainty sampling needs to agree. Predictions are fetched for tasks without an annotation that lack them.
-    Annotations stay as they are, whatever is removed: each keeps a copy of the prediction that it began with.
+    Nothing that an annotation was made from is removed: what annotators change in it is learned from.
 
     Args:
         client: of Label Studio.
@@ -58,7 +59,8 @@ def rollout(
         version: name; None takes the one that the backend serves.
         promote: makes the backend serve a version; None: it must serve it already.
         login: credentials of the backend, where it wants any.
-        remove_old: delete the previous version's predictions, once no task needs them any more.
+        remove_old: delete the predictions of other versions of ours, in tasks without any annotation that have one of
+            this version.
         patience: seconds until a promoted version must be served.
         progress: called with (tasks done, all tasks) while predictions are retrieved.
 
@@ -88,25 +90,26 @@ def rollout(
         values = connection_values(number, str(connection["url"]), login, bool(connection["is_interactive"]), version)
         client.update_connection(int(connection["id"]), values)
     _select(client, number, version)
-    lacking = client.unlabelled_tasks(number, without=version)
+    lacking = [task.id for task in client.task_states(number) if not task.labelled and version not in task.versions]
     retrieve_predictions(client, number, lacking, progress=progress)
-    waiting, lacking = client.unlabelled_tasks(number), client.unlabelled_tasks(number, without=version)
+    states = client.task_states(number)
     removed = 0
-    if remove_old and previous != version:
-        if lacking:
-            raise StudioError(
-                f"{len(lacking)} of {len(waiting)} tasks got no prediction of {version}, so that those of {previous} stay: "
-                f"the backend's log says why (tasks {', '.join(map(str, lacking[:5]))}, ...)"
-            )
-        removed = client.delete_predictions(number, previous)
-        # Label Studio has cleared it
-        _select(client, number, version)
+    if remove_old:
+        replaced = [task for task in states if not task.annotations and version in task.versions]
+        removed = sum(
+            client.delete_task_predictions(task.id, old)
+            for task in replaced
+            for old in task.versions - {version}
+            # predictions that somebody imported stay
+            if VERSION_PATTERN.fullmatch(old)
+        )
+    waiting = [task for task in states if not task.labelled]
     return RolledOut(
         project=number,
         model_version=version,
         previous=previous if previous != version else None,
         tasks=len(waiting),
-        tasks_with_predictions=len(waiting) - len(lacking),
+        tasks_with_predictions=sum(version in task.versions for task in waiting),
         removed=removed,
     )
 

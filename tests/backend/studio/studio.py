@@ -45,7 +45,8 @@ class FakeStudio:
         half_made: a new connection is stored, and then refused with 403.
         served: version that the backend serves; '' for none.
         lost: tasks whose images fail: they never get a prediction.
-        labelled: tasks with an annotation.
+        labelled: tasks with all annotations that they need.
+        half_labelled: tasks with one of two.
     """
 
     url: str = ""
@@ -62,6 +63,7 @@ class FakeStudio:
     tasks: list[int] = field(default_factory=list)
     lost: set[int] = field(default_factory=set)
     labelled: set[int] = field(default_factory=set)
+    half_labelled: set[int] = field(default_factory=set)
     predictions: list[tuple[int, str]] = field(default_factory=list)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     next_id: int = 20
@@ -138,12 +140,14 @@ class FakeStudio:
             case "GET", ["api", "projects", "5", "model-versions"]:
                 versions = [version for _, version in self.predictions]
                 return 200, {version: versions.count(version) for version in dict.fromkeys(versions)}
-            case "DELETE", ["api", "projects", "5", "model-versions"]:
-                kept = [pair for pair in self.predictions if pair[1] != body["model_version"]]
-                deleted, self.predictions = len(self.predictions) - len(kept), kept
-                # whichever version it was
-                self.project["model_version"] = None
-                return 200, {"deleted_predictions": deleted}
+            case "GET", ["api", "predictions"]:
+                pairs = enumerate(self.predictions)
+                return 200, [
+                    {"id": i, "model_version": version} for i, (t, version) in pairs if t == int(query["task"])
+                ]
+            case "DELETE", ["api", "predictions", number]:
+                self.predictions[int(number)] = (0, "deleted")
+                return 204, None
             case "GET", ["api", "tasks"]:
                 first = (int(query["page"]) - 1) * int(query["page_size"])
                 page = self.tasks[first : first + int(query["page_size"])]
@@ -184,6 +188,7 @@ class FakeStudio:
         told = {
             "id": task,
             "is_labeled": task in self.labelled,
+            "total_annotations": int(task in self.labelled or task in self.half_labelled),
             "predictions_model_versions": ",".join(versions) if query["fields"] == "all" else "",
         }
         return {key: told[key] for key in query["include"].split(",")}

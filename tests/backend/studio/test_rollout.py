@@ -52,22 +52,18 @@ def test_again_changes_nothing(studio: FakeStudio, client: StudioClient) -> None
     assert {method for method, _, _ in studio.asked} == {"GET"}
 
 
-def test_the_old_predictions_go_and_the_selected_version_comes_back(studio: FakeStudio, client: StudioClient) -> None:
+def test_old_predictions_go_where_nobody_annotated(studio: FakeStudio, client: StudioClient) -> None:
+    """What an annotation was made from stays, and so does what a failed image leaves as the only prediction."""
     serve(studio, NEW)
-    done = rollout(client, 5, NEW, remove_old=True)
-    assert done.removed == 40
-    assert client.model_versions(5) == {NEW: 37}
-    assert studio.project["model_version"] == NEW
-
-
-def test_old_predictions_stay_where_new_ones_failed(studio: FakeStudio, client: StudioClient) -> None:
-    serve(studio, NEW)
+    studio.half_labelled = {104}
     studio.lost = {110, 120}
-    with pytest.raises(StudioError, match=rf"2 of 37 tasks got no prediction of {NEW}.*tasks 110, 120"):
-        rollout(client, 5, NEW, remove_old=True)
-    assert client.model_versions(5) == {VERSION: 40, NEW: 35}
+    studio.predictions.append((130, "imported"))
+    done = rollout(client, 5, NEW, remove_old=True)
+    assert (130, "imported") in studio.predictions
+    assert (done.tasks, done.tasks_with_predictions, done.removed) == (37, 35, 34)
+    assert {task for task, version in studio.predictions if version == VERSION} == {101, 102, 103, 104, 110, 120}
     assert studio.project["model_version"] == NEW
-    assert rollout(client, 5, NEW).tasks_with_predictions == 35
+    assert rollout(client, 5, NEW, remove_old=True).removed == 0
 
 
 def test_cut_off_in_the_middle_it_is_finished_the_next_time(studio: FakeStudio, client: StudioClient) -> None:
