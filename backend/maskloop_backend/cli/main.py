@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
     "retrain": ("maskloop_backend.cli.retrain", "Make a better model of what annotators corrected, or change nothing."),
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
+    "rank": ("maskloop_backend.cli.rank", "Tell which images to label first."),
+    "simulate": ("maskloop_backend.cli.simulate", "Find out which strategy saves most labels on your data."),
     "models": (
         "maskloop_backend.cli.models",
         "List, compare, carry over and remove model versions; choose the served one.",
