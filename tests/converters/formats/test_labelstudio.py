@@ -399,11 +399,14 @@ def test_names_of_images(uri: str, name: str) -> None:
 
 
 def test_images_are_found_and_compared(tmp_path: Path) -> None:
-    pictures = RECORDED / "images"
+    recorded = (RECORDED / "images" / "img4.jpg").read_bytes()
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "img4.jpg").write_bytes(recorded)
     samples = {s.id: s for s in labelstudio.read(EXPORT, images=pictures)}
     assert samples["10"].image.source == pictures / "img4.jpg"
     assert samples["7"].image.source is None
-    (tmp_path / "img1.png").write_bytes((pictures / "img4.jpg").read_bytes())
+    (tmp_path / "img1.png").write_bytes(recorded)
     with pytest.raises(FormatError, match=r"task 1.*500 x 375 pixels \(upright\), its regions say 8 x 6"):
         list(labelstudio.read(saved(tmp_path, [task(item())])))
     (found,) = labelstudio.read(saved(tmp_path, [task()]))
