@@ -27,7 +27,7 @@ from maskloop_converters.codecs import studio_rle
 from maskloop_converters.formats.labelstudio import config
 from rig import Backend, maskloop, serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SIZE = (128, 160)
 CLASSES = [label.name for label in scenes.LABELS.classes]
