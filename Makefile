@@ -4,14 +4,16 @@
 # make check  ruff, formatting, mypy
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
+# make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
 BIN := .venv/bin
 export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
 DEMO ?=
 FUZZ_RUNS ?= 100000
+CRASHES ?= 50
 
-.PHONY: demo dev test check format bench fuzz clean
+.PHONY: demo dev test check format bench fuzz crashes clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -51,6 +53,10 @@ bench: .venv/.dev
 
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
+
+crashes: .venv/.dev
+	rm -rf $(MASKLOOP_HOME)/crashes
+	$(BIN)/python fuzz/crashes.py --kills $(CRASHES) --home $(MASKLOOP_HOME)/crashes
 
 clean:
 	rm -rf .venv .maskloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

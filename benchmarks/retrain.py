@@ -106,7 +106,7 @@ def main() -> None:
         shutil.rmtree(street, ignore_errors=True)
         write_scenes(street, arguments.first, seed=FIRST)
         settings = TrainingSettings(epochs=arguments.epochs, crop=(256, 256), learning_rate=3e-3, patience=None)
-        base.set_serving(train(read_source(street)[0], settings, base, resume=True).version)
+        base.promote(train(read_source(street)[0], settings, base, resume=True).version)
     first = base.serving() or ""
     predictor = Predictor(base.load(first))
     unseen = list(scenes(arguments.unseen, seed=UNSEEN))

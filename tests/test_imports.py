@@ -16,7 +16,16 @@ HEAVY = {"tensorflow", "keras", "jax", "torch", "label_studio_sdk", "scipy", "cv
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["convert", "--help"], ["inspect", "--help"], ["models", "--help"], ["evaluate", "--help"]],
+    [
+        ["--help"],
+        ["convert", "--help"],
+        ["inspect", "--help"],
+        ["models", "--help"],
+        ["evaluate", "--help"],
+        ["retrain", "--help"],
+        ["rank", "--help"],
+        ["simulate", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (

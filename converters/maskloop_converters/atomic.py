@@ -6,14 +6,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import OutputExistsError
+from .errors import OutputExistsError, TargetError, VerificationError
+
+_SYNCED_AT_ONCE, _SYNCED_BATCH = 16, 256
+
+
+UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_directory(path: Path, *, overwrite: bool = False, keep: bool = False) -> Iterator[Path]:
     """Give an empty directory to write into, which becomes ``path`` when the block ends well.
 
     When the block raises (Ctrl-C too), the directory is removed and ``path`` is as it was. After kill -9 or a power cut
@@ -24,10 +30,15 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Args:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it an existing file or a directory with content is OutputExistsError.
+        keep: the directory is ``.NAME.unfinished``, stays when the block raises, and is given again as it is.
     """
     check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    if keep:
+        partial = path.with_name(f".{path.name}{UNFINISHED}")
+        partial.mkdir(exist_ok=True)
+    else:
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         partial.chmod(0o777 & ~_umask())
         yield partial
@@ -35,7 +46,8 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         check_free(path, overwrite)
         _replace(partial, path)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
@@ -59,7 +71,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def staged(path: Path, *, overwrite: bool = False, keep: bool = False) -> Iterator[Path]:
     """Give a path of the same name in an empty folder beside ``path``; what was made there moves over in the end.
 
     For output that has to be looked at before it may appear, and that is more than one file: every entry of the folder
@@ -68,10 +80,18 @@ def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Args:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it any entry that exists is OutputExistsError.
+        keep: the folder is in ``.NAME.unfinished``, stays when the block raises, and is given again as it is; beside the
+            folder is room for a journal. Only what the target or the check of the output refuses is not kept.
     """
     check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    if keep:
+        whole = path.with_name(f".{path.name}{UNFINISHED}")
+        folder = whole / "output"
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        whole = folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    done = not keep
     try:
         yield folder / path.name
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
@@ -79,8 +99,13 @@ def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             check_free(path.parent / entry.name, overwrite)
         for entry in entries:
             _replace(entry, path.parent / entry.name)
+        done = True
+    except (TargetError, VerificationError):
+        done = True
+        raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if done:
+            shutil.rmtree(whole, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -131,7 +156,9 @@ def _umask() -> int:
 
 
 def _sync_tree(root: Path) -> None:
-    for folder, _, files in os.walk(root):
-        for name in files:
-            sync(Path(folder, name))
-        sync(Path(folder))
+    # Disks write many files at once in about the time of one.
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE, "maskloop-sync") as pool:
+        for folder, _, files in os.walk(root):
+            for start in range(0, len(files), _SYNCED_BATCH):
+                list(pool.map(sync, [Path(folder, name) for name in files[start : start + _SYNCED_BATCH]]))
+            sync(Path(folder))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from . import datasets
 from .atomic import staged
 from .errors import DataError, OutputExistsError, TargetError, VerificationError
+from .journal import Journal, report_of
 from .registry import load_format
 from .relabel import relabel
 from .report import OnError, Tally, WriteReport
@@ -84,6 +89,7 @@ def convert(
     strict: bool = False,
     verify: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     workers: int = 2,
     progress: Progress = lambda done, count: None,
 ) -> ConversionReport:
@@ -108,6 +114,9 @@ def convert(
         strict: refuse if the target cannot hold something, instead of counting it.
         verify: read the output back and compare every mask.
         overwrite: replace what is at ``target``.
+        resume: keep what is done when something stops the conversion, and go on with what such a conversion left: in
+            ``.NAME.unfinished`` beside ``target``. The source is read from its start and compared, so the output is that
+            of a conversion that nothing stopped. For png and tfrecord; the others are one JSON document.
         workers: threads, 1 or more: with 2, reading and writing overlap; more gain nothing.
         progress: is called with (samples written, number of samples or None).
 
@@ -118,10 +127,14 @@ def convert(
         FormatError: the source cannot be read; the message names file, record and reason.
         TargetError: ``strict``, and something would be lost.
         VerificationError: ``verify``, and something came back different.
-        OutputExistsError: something is at ``target`` already, or writing there would touch what is read.
+        OutputExistsError: something is at ``target`` already, or writing there would touch what is read; ``resume``: what
+            lies unfinished there was begun in another way.
+        OptionError: a format has no such option (``resume``: coco and labelstudio).
     """
     source, target = Path(source), Path(target)
     _keep_apart(source, target)
+    if resume:
+        datasets.accepted(to, "write", {"resume": None})
     started = time.perf_counter()
     name = source_format or datasets.detect(source)
     dataset = datasets.read(source, name, **(read_options or {}), on_error=on_error)
@@ -131,10 +144,20 @@ def convert(
     counts = [part.count for part in parts.values() if part.count is not None]
     counter = _Counter(progress, sum(counts) if len(counts) == len(parts) else None)
     folders: set[Path] = set()
-    with staged(target, overwrite=overwrite) as aside:
+    with ExitStack() as stack:
+        aside = stack.enter_context(staged(target, overwrite=overwrite, keep=resume))
+        options = dict(write_options or {})
+        if resume:
+            how = {"to": to, "options": repr(sorted(options.items())), "parts": list(parts)}
+            journals = aside.parent.parent
+            stack.enter_context(Journal(journals / "conversion.journal", how))
         for part, samples in parts.items():
             counted = replace(samples, samples=_Passing(samples, workers, counter, folders))
-            report.parts[part] = datasets.write(counted, aside / part, to, **(write_options or {}))
+            place = aside / part
+            if resume:
+                report.parts[part] = _gone_on(counted, place, to, options, journals / f"{part or 'output'}.journal")
+            else:
+                report.parts[part] = datasets.write(counted, place, to, **options)
         report.skipped.merge(dataset.skipped)
         if strict and report.written.losses:
             raise TargetError(
@@ -148,6 +171,24 @@ def convert(
             )
         _keep_images(folders, [target.parent / entry.name for entry in aside.parent.iterdir()])
     report.seconds = time.perf_counter() - started
+    return report
+
+
+def _gone_on(dataset: Dataset, place: Path, to: str, options: Mapping[str, Any], path: Path) -> WriteReport:
+    """Write a part, or what of it is not written yet; the journal at ``path`` knows."""
+    labels = hashlib.blake2b(repr((dataset.labels, dataset.attributes)).encode(), digest_size=16).hexdigest()
+    with Journal(path, {"labels": labels, "split": dataset.split}) as journal:
+        last = max(enumerate(journal), default=(0, dict[str, Any]()), key=itemgetter(0))[1]
+        if place.exists():
+            for sample in dataset if "complete" in last else ():
+                journal.fingerprint(sample)
+            if journal.chain.hexdigest() == last.get("complete"):
+                return report_of(last["report"])
+            shutil.rmtree(place)
+            path.unlink()
+    with Journal(path, {"labels": labels, "split": dataset.split}) as journal:
+        report = datasets.write(dataset, place, to, **options, resume=journal)
+        journal.add({"complete": journal.chain.hexdigest(), "report": report.to_dict()})
     return report
 
 

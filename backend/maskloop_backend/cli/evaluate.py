@@ -145,6 +145,8 @@ def _print(found: Assessment) -> None:
         click.echo(f"\n{len(found.suspects)} suspicious label(s), the likeliest first:")
         for suspect in found.suspects[:_SUSPECTS]:
             click.echo(_suspect(suspect))
+        if len(found.suspects) > _SUSPECTS:
+            click.echo("  --report DIR draws them, --json lists them all")
 
 
 def _print_comparison(comparison: Comparison) -> None:

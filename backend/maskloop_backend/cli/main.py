@@ -24,7 +24,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
     "retrain": ("maskloop_backend.cli.retrain", "Make a better model of what annotators corrected, or change nothing."),
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
-    "models": ("maskloop_backend.cli.models", "List and show the model versions, choose the one that is served."),
+    "rank": ("maskloop_backend.cli.rank", "Tell which images to label first."),
+    "simulate": ("maskloop_backend.cli.simulate", "Find out which strategy saves most labels on your data."),
+    "models": (
+        "maskloop_backend.cli.models",
+        "List, compare, carry over and remove model versions; choose the served one.",
+    ),
+    "jobs": ("maskloop_backend.cli.jobs", "List, watch, start and cancel trainings in the background."),
+    "rollout": ("maskloop_backend.cli.rollout", "Move a Label Studio project to a model version, and back."),
     "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
     "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),
 }

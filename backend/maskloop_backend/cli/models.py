@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..registry import Registry
+from ..registry.difference import difference
 from . import options
 
 
-@click.group(name="models", short_help="List and show the model versions, choose the one that is served.")
+@click.group(name="models", short_help="List, compare, carry over and remove model versions; choose the served one.")
 def command() -> None:
-    """List, show and check the model versions, and choose the one that is served."""
+    """List, compare, check, carry over and remove model versions, and choose the one that is served."""
 
 
 @command.command("list")
@@ -71,6 +73,98 @@ def rollback(reason: str, home: Path) -> None:
 
 
 @command.command()
+@click.argument("one")
+@click.argument("other")
+@options.home
+@options.json_output
+def diff(one: str, other: str, home: Path, as_json: bool) -> None:
+    """Show what differs between two versions: labels, architecture, settings, metrics."""
+    registry = Registry(home)
+    found = difference(registry.record(one), registry.record(other))
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for what, names in found["labels"].items():
+        if names:
+            click.echo(f"labels {what:11}{', '.join(names)}")
+    for section, values in found.items():
+        if section not in ("versions", "parents", "labels"):
+            for key, (before, after) in values.items():
+                click.echo(
+                    f"{section}{'.' if key else ''}{key}  {_value(before)} -> {_value(after)}{_gain(before, after)}"
+                )
+
+
+@command.command()
+@click.argument("version")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@options.home
+def export(version: str, file: Path, overwrite: bool, home: Path) -> None:
+    """Write VERSION into one FILE that `maskloop models import` reads on another machine."""
+    Registry(home).export(version, file, overwrite=overwrite)
+    click.echo(f"{version} is in {file}", err=True)
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@options.home
+def import_file(file: Path, home: Path) -> None:
+    """Add the version in a FILE of `maskloop models export`, after checking it; nothing in it is executed."""
+    version = Registry(home).add_archive(file)
+    click.echo(version)
+    click.echo(f"maskloop models promote {version}    makes it the one that is served", err=True)
+
+
+@command.command()
+@click.argument("version")
+@click.option("--force", is_flag=True, help="Even though it was served before, so that a rollback may lead to it.")
+@options.home
+def remove(version: str, force: bool, home: Path) -> None:
+    """Remove VERSION for good; the one that is served stays."""
+    click.echo(f"{version} is removed, {_megabytes(Registry(home).remove(version, force=force))}", err=True)
+
+
+@command.command()
+@click.option("--newest", default=5, show_default=True, type=click.IntRange(0), help="Keep so many of the newest.")
+@click.option(
+    "--before",
+    default=5,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Keep so many of those that were served last.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@options.home
+@options.json_output
+def gc(newest: int, before: int, dry_run: bool, home: Path, as_json: bool) -> None:
+    """Remove old versions; the one that is served stays, and those that rollbacks lead to next."""
+    registry = Registry(home)
+    found = (registry.superfluous if dry_run else registry.collect)(newest=newest, before=before)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for version, size in found.items():
+        click.echo(f"{version}  {_megabytes(size)}")
+    what = "would be" if dry_run else "are"
+    click.echo(f"{len(found)} versions {what} removed, {_megabytes(sum(found.values()))}", err=True)
+
+
+@command.command()
+@options.home
+@options.json_output
+def history(home: Path, as_json: bool) -> None:
+    """Show which version was served when, and why; the last line is the one that is served."""
+    serving = Registry(home).history()
+    changes = serving.changes if serving else ()
+    if as_json:
+        click.echo(json.dumps([asdict(change) for change in changes], ensure_ascii=False))
+        return
+    for change in changes:
+        click.echo("  ".join(filter(None, [change.at, f"{change.action:8}", change.version, change.reason])))
+
+
+@command.command()
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @options.home
 @options.json_output
@@ -90,3 +184,17 @@ def _metrics(row: dict[str, Any]) -> str:
     """Return the numbers among a version's metrics, 'holdout_miou 0.812'."""
     numbers = {name: value for name, value in row["metrics"].items() if isinstance(value, float | int)}
     return "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _gain(before: Any, after: Any) -> str:
+    if not isinstance(before, float) or not isinstance(after, float):
+        return ""
+    return f"  ({after - before:+.4g})"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -166,12 +166,13 @@ def write_gate_report(
                 ),
             ]
             body.append(_figure(caption, drawn))
+    # what the gate says stands, whatever the extra values are called
     values = {
+        **extra,
         "candidate": candidate.version,
         "serving": serving.version,
         **decision.to_json(),
         "by_image": {"candidate": by_image(candidate), "serving": by_image(serving)},
-        **extra,
     }
     return _write(directory, f"{candidate.version}: {verdict.lower()}", body, values, overwrite=True)
 
@@ -395,8 +396,8 @@ def _suspects(
         else ""
     )
     return (
-        f'{head}<p class="soft">Areas where the model is as sure of another class as where it agrees with the labels, '
-        f"away from every outline; most wrongly labelled pixels first. {len(suspects):,} in all. The model may be wrong: "
+        f'{head}<p class="soft">Areas where the model is about as sure of another class as where it agrees with the labels, '
+        f"at least 75 %, away from every outline; most wrongly labelled pixels first. {len(suspects):,} in all. The model may be wrong: "
         f'look before you change.</p><div class="cards">{"".join(cards)}</div>{table}'
     )
 

@@ -1,10 +1,9 @@
 """Labels that may be wrong: where a model that is sure of itself disagrees with them, away from every outline.
 
 After confident learning (Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021):
-the model is sure where its confidence is within a standard deviation of what it has where it agrees with the labels, or
-above. A model that often errs
-is no witness: what it says counts by how often the labels agree when it says so, and by how often it recognises the
-class that it denies. A class that it never finds is never suspected.
+the model counts as sure where its confidence is no more than a standard deviation below what it has where it agrees with
+the labels of that class. A model that often errs is no witness: what it says counts by how often the labels agree when
+it says so, and by how often it recognises the class that it denies. A class that it never finds is never suspected.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from ..training.metrics import VOID
 from .boundary import tolerance_of
 
-# Below this mean confidence, of 255, a model of two classes would not even choose.
-_FLOOR = 128
+# Nobody calls a model sure that gives every fourth chance to other classes: mean confidence, of 255.
+_FLOOR = 0.75 * 255
 
 
 @dataclass(frozen=True, slots=True)

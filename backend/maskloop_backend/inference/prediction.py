@@ -19,7 +19,8 @@ class Prediction:
     Attributes:
         label_map: uint8 (H, W), the channel with the highest probability: index into ``labels.classes``.
         confidence: uint8 (H, W), that highest softmax probability times 255, rounded.
-        score: float in 0..1, never NaN, the image's score as Label Studio shows it and sorts by.
+        score: float in 0..1, never NaN, the image's score as Label Studio shows it and sorts by; see
+            :func:`.score.image_score`.
     """
 
     label_map: NDArray[np.uint8]

@@ -19,6 +19,7 @@ from ..model.config import STRIDE
 from ..model.preprocessing import mirror_indices, missing
 from .prediction import Prediction
 from .runtimes import KerasRuntime, Precision
+from .score import image_score
 
 # Pixels of a batch: five images of 384 x 512. VGG16 needs 0.5 kB a pixel, and a CPU gains nothing from more.
 _BATCH_PIXELS = 1 << 20
@@ -116,6 +117,8 @@ class Predictor:
         self._record = bundle.record
         self._runtime = KerasRuntime(bundle, precision=precision)
         self._max_side = side
+        labels = bundle.record.labels
+        self._background = next((k for k, c in enumerate(labels.classes) if c.id == labels.background_id), None)
         self._tile = tile
         self._overlap = overlap
 
@@ -154,7 +157,10 @@ class Predictor:
                 groups.setdefault(piece.group, []).append(piece)
         for pieces in groups.values():
             self._run(pieces)
-        return [Prediction(job.labels, job.confidence, image_score(job.confidence)) for job in jobs]
+        return [
+            Prediction(job.labels, job.confidence, image_score(job.labels, job.confidence, self._background))
+            for job in jobs
+        ]
 
     def _prepare(self, number: int, image: NDArray[Any]) -> _Job:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
@@ -215,20 +221,6 @@ class Predictor:
                 answers = self._runtime.labels(batch)
             for piece, labels, confidence in zip(part, *answers, strict=False):
                 piece.store(labels, confidence)
-
-
-def image_score(confidence: NDArray[np.uint8]) -> float:
-    """Return an image's score: the mean over its pixels of the probability of the class they were given.
-
-    It is what Label Studio shows, and what its uncertainty sampling sorts by, lowest first. Large easy areas dilute it.
-
-    Args:
-        confidence: uint8 (H, W), probability times 255.
-
-    Returns:
-        0..1, never NaN.
-    """
-    return float(confidence.mean(dtype=np.float64) / 255)
 
 
 def _shifted(side: slice, origin: int) -> slice:

@@ -339,7 +339,8 @@ class _Collector:
         with chosen.open("w", encoding="utf-8") as file:
             file.write("[")
             for number, record in enumerate(self._records(export, total)):
-                file.write(("\n" if not number else ",\n") + json.dumps(record))
+                # streams of brushes were read as bytes
+                file.write(("\n" if not number else ",\n") + json.dumps(record, default=list))
             file.write("\n]\n")
         self.images.complain()
         for message in self.images.gone:

@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS events (        -- what Label Studio reported, counte
 
 
 class JobError(MaskloopError):
-    """There is no such job, or it is over already."""
+    """There is no such job, it is over already, or the jobs cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class JobQueue:
             clock: seconds since 1970.
 
         Raises:
-            sqlite3.Error: it cannot be read or written.
+            JobError: what is there is no database, or it cannot be read or written.
         """
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
@@ -154,9 +154,13 @@ class JobQueue:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=0.8)
         self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise JobError(f"{path}: {error}; move it away to start with an empty queue") from error
 
     def close(self) -> None:
         """Close the file."""

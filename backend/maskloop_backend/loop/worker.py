@@ -113,6 +113,10 @@ class Worker:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
+            job = self._queue.running()
+            if job is not None:
+                logger.info("training_goes_on job=%d", job.id)
 
     def wake(self) -> None:
         """Look at the queue now: something was enqueued or cancelled."""
@@ -120,13 +124,17 @@ class Worker:
 
     def step(self) -> None:
         """Look once: end what has ended, stop what shall stop, start what is due. Needs :func:`working`."""
-        job = self._queue.running()
-        if job is not None:
-            self._look_after(job)
-        if self._queue.running() is None:
+        if not self.settle():
             for due in self._queue.due():
                 if self._begin(due):
                     break
+
+    def settle(self) -> bool:
+        """End what has ended and stop what shall stop; return whether a training still runs. Needs :func:`working`."""
+        job = self._queue.running()
+        if job is not None:
+            self._look_after(job)
+        return self._queue.running() is not None
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -240,6 +248,24 @@ def working(home: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def stop_trainings(queue: JobQueue, *, interval: float = 0.1) -> None:
+    """Wait until a cancelled training of a server that is gone has ended; where a server works, leave it to that one.
+
+    Args:
+        queue: of jobs.
+        interval: seconds between two looks.
+    """
+    with working(queue.home) as alone:
+        worker = Worker(queue, lambda project: "")
+        while alone and (job := queue.running()) and job.cancel and worker.settle():
+            time.sleep(interval)
+
+
+def describe(queue: JobQueue, job: Job) -> dict[str, Any]:
+    """Return a job as JSON values, with the progress of one that runs."""
+    return {**job.to_json(), "progress": progress(queue.directory(job.id)) if job.state == "running" else None}
 
 
 def progress(directory: Path) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from maskloop_converters.atomic import sync
 
 from ..model import record as records
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
-from . import history
+from . import archive, history
 from .history import RegistryError, Serving
 
 if TYPE_CHECKING:
@@ -53,12 +53,7 @@ class Registry:
         with self._writing(), TemporaryDirectory(prefix=_ASIDE, dir=self.models) as folder:
             aside = Path(folder, "bundle")
             saved = bundle.save(aside)
-            target = self.models / saved.version
-            if not target.exists():
-                aside.rename(target)
-                sync(self.models)
-            elif records.verify(target).sha256 != saved.record.sha256:
-                raise BundleError(f"{target} exists already and holds other weights; nothing was written")
+            self._place(aside, saved.record)
         return saved.version
 
     def load(self, version: str, *, dtype: Any = None) -> Bundle:
@@ -203,9 +198,106 @@ class Registry:
             history.write(self._serving, current.rolled_back(present[-1], at=_now(), reason=reason))
         return present[-1]
 
-    def set_serving(self, version: str) -> None:
-        """Promote a version without saying why; see :meth:`promote`."""
-        self.promote(version)
+    def export(self, version: str, path: Path, *, overwrite: bool = False) -> None:
+        """Write a version into one file that :meth:`add_archive` reads; the same version gives the same bytes.
+
+        Args:
+            version: its name.
+            path: of the file; it is there whole or not at all.
+            overwrite: replace a file that is there.
+
+        Raises:
+            RegistryError: there is no such version.
+            BundleError: it is damaged.
+            OutputExistsError: the file exists.
+        """
+        archive.write(self._directory(version), path, overwrite=overwrite)
+
+    def add_archive(self, path: Path) -> str:
+        """Add the version of an exported file and return its name; one that is here already stays as it is.
+
+        Nothing in the file is executed, nor does it say where anything is written.
+
+        Raises:
+            RegistryError: it is no such file, it is cut off, or something in it is too big.
+            BundleError: it was changed, or a version of that name is here and holds something else.
+        """
+        with self._writing(), TemporaryDirectory(prefix=_ASIDE, dir=self.models) as folder:
+            aside = Path(folder, "bundle")
+            aside.mkdir()
+            record = archive.unpack(path, aside)
+            for written in (*aside.iterdir(), aside):
+                sync(written)
+            self._place(aside, record)
+        return record.version
+
+    def remove(self, version: str, *, force: bool = False) -> int:
+        """Remove a version for good and return its size in bytes.
+
+        Args:
+            version: its name.
+            force: remove it even though a rollback may lead to it; rollbacks then pass it over.
+
+        Raises:
+            RegistryError: there is no such version, it is served, or a rollback may lead to it.
+        """
+        with self._writing():
+            directory, serving = self._directory(version), history.read(self._serving)
+            if serving and version == serving.version:
+                raise RegistryError(f"{version} is served and stays; promote another version first")
+            if serving and version in serving.before and not force:
+                raise RegistryError(f"{version} was served before, and a rollback may lead to it; --force removes it")
+            return self._remove([directory])
+
+    def superfluous(self, *, newest: int = 5, before: int = 5) -> dict[str, int]:
+        """Return the size in bytes of each version that :meth:`collect` would remove, oldest first.
+
+        Args:
+            newest: so many of the newest versions are kept.
+            before: so many of the versions that were served last are kept, beside the one that is served.
+
+        Raises:
+            RegistryError: serving.json is damaged: nobody knows what is served.
+        """
+        serving, versions = history.read(self._serving), self.versions()
+        kept = set(versions[max(0, len(versions) - newest) :])
+        if serving is not None:
+            kept |= {serving.version, *serving.before[max(0, len(serving.before) - before) :]}
+        return {version: _size(self.models / version) for version in versions if version not in kept}
+
+    def collect(self, *, newest: int = 5, before: int = 5) -> dict[str, int]:
+        """Remove old versions and return their sizes in bytes; see :meth:`superfluous`."""
+        with self._writing():
+            found = self.superfluous(newest=newest, before=before)
+            self._remove([self.models / version for version in found])
+        return found
+
+    def _place(self, aside: Path, record: ModelRecord) -> None:
+        """Give a complete version its place; one that is there already stays."""
+        target = self.models / record.version
+        if not target.exists():
+            aside.rename(target)
+            sync(self.models)
+        elif records.verify(target).sha256 != record.sha256:
+            raise BundleError(f"{target} exists already and holds other weights; nothing was written")
+
+    def _remove(self, directories: Sequence[Path]) -> int:
+        """Remove versions and forget that they were served; return how many bytes they had."""
+        size = 0
+        for directory in directories:
+            size += _size(directory)
+            # gone at once; whoever holds the lock next removes what a kill leaves
+            aside = directory.with_name(f"{_ASIDE}{directory.name}")
+            directory.rename(aside)
+            shutil.rmtree(aside)
+        # after the space is free: a rollback passes over what is not there
+        serving = history.read(self._serving)
+        gone = [directory.name for directory in directories if serving and directory.name in serving.before]
+        if serving and gone:
+            for version in gone:
+                serving = serving.without(version)
+            history.write(self._serving, serving)
+        return size
 
     def _directory(self, version: str) -> Path:
         directory = self.models / version
@@ -238,6 +330,10 @@ def _own_name(record: ModelRecord, version: str) -> ModelRecord:
     if record.version != version:
         raise BundleError(f"the directory of {version} holds the record of {record.version}; it was copied or renamed")
     return record
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir())
 
 
 def _now() -> str:

@@ -15,11 +15,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from maskloop_converters.errors import MaskloopError
 
-from ..loop.queue import JOBS_FILE, JobError, JobQueue
 from ..loop.queue import Job as TrainingJob
-from ..loop.worker import Studio, Worker, log_tail, progress
-from ..studio.errors import public_url
+from ..loop.queue import JobError, JobQueue
+from ..loop.worker import Studio, Worker, describe, log_tail
+from ..studio.client import StudioClient
+from ..studio.connect import BackendLogin
+from ..studio.errors import StudioError, public_url
 from ..studio.predictions import PredictionOptions
+from ..studio.rollout import rollout
 from . import openapi, schemas
 from .batching import Batcher
 from .cache import PredictionCache
@@ -29,7 +32,7 @@ from .metrics import Metrics
 from .models import Models, ModelSource
 from .pipeline import Job, Outcome, Pipeline
 from .projects import Projects, project_id
-from .settings import ServerError, Settings
+from .settings import Settings
 
 # An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
 WHOLE_SECONDS = 1.0
@@ -107,7 +110,9 @@ class Server:
         self.metrics = Metrics()
         self.models = Models(models, self.metrics)
         self.projects = Projects(studio_url=settings.studio_url, studio_token=settings.studio_token)
-        self.queue = _queue(settings)
+        self.queue = JobQueue(
+            settings.home, train_after=settings.train_after if settings.training else None, quiet=settings.quiet
+        )
         self.worker = Worker(
             self.queue,
             self.studio,
@@ -150,6 +155,28 @@ class Server:
         self.metrics.jobs_over.labels(job.state).inc()
         if job.started is not None and job.finished is not None:
             self.metrics.job_seconds.observe(job.finished - job.started)
+        if self.settings.rollout and isinstance(job.result, dict) and job.result.get("promoted"):
+            # it lasts as long as the predictions of all open tasks; the next training need not wait for it
+            version = str(job.result.get("version"))
+            threading.Thread(
+                target=self._roll_out, args=(job.project, version), name="maskloop-rollout", daemon=True
+            ).start()
+
+    def _roll_out(self, project: int, version: str) -> None:
+        """Show a promoted version in its project, as `maskloop rollout` does."""
+        credentials = self.settings.credentials
+        login = BackendLogin(credentials.user, credentials.password) if credentials else None
+        studio = self.studio(project)
+        try:
+            if isinstance(studio, str):
+                raise StudioError(f"missing: {studio}")
+            with StudioClient(studio.url, studio.token) as client:
+                # it is promoted; this server follows within seconds
+                done = rollout(client, project, version, promote=lambda name: None, login=login)
+        except StudioError as error:
+            log(logging.ERROR, "rollout_failed", project=project, version=version, error=error)
+        else:
+            log(logging.INFO, "rolled_out", project=project, version=version, tasks=done.tasks_with_predictions)
 
     def job(
         self, tasks: list[dict[str, Any]], label_config: str | None, project: Any, context: dict[str, Any] | None
@@ -224,15 +251,6 @@ def create_app(models: ModelSource, settings: Settings, options: PredictionOptio
         options: how predictions become regions.
     """
     return App(Server(models, settings, options))
-
-
-def _queue(settings: Settings) -> JobQueue:
-    try:
-        return JobQueue(
-            settings.home, train_after=settings.train_after if settings.training else None, quiet=settings.quiet
-        )
-    except sqlite3.Error as error:
-        raise ServerError(f"{settings.home / JOBS_FILE}: {error}; move it away to start with an empty queue") from error
 
 
 class _Gate:
@@ -393,14 +411,14 @@ class _Webhook(_Resource):
 class _Jobs(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         queue = self._server.queue
-        _json(resp, {"jobs": [_described(queue, job) for job in queue.jobs()]})
+        _json(resp, {"jobs": [describe(queue, job) for job in queue.jobs()]})
 
 
 class _Job(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, number: int) -> None:
         queue = self._server.queue
         size = req.get_param_as_int("log", min_value=0, max_value=1 << 20, default=LOG_BYTES)
-        _json(resp, {**_described(queue, _found(queue, number)), "log": log_tail(queue.directory(number), size)})
+        _json(resp, {**describe(queue, _found(queue, number)), "log": log_tail(queue.directory(number), size)})
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, number: int) -> None:
         queue = self._server.queue
@@ -411,7 +429,7 @@ class _Job(_Resource):
             raise Refusal(409, str(error)) from error
         self._server.worker.wake()
         resp.status = falcon.HTTP_202
-        _json(resp, _described(queue, job))
+        _json(resp, describe(queue, job))
 
 
 def _found(queue: JobQueue, number: int) -> TrainingJob:
@@ -419,11 +437,6 @@ def _found(queue: JobQueue, number: int) -> TrainingJob:
         return queue.job(number)
     except JobError as error:
         raise Refusal(404, str(error)) from error
-
-
-def _described(queue: JobQueue, job: TrainingJob) -> dict[str, Any]:
-    """Return a job as JSON values, with the progress of one that runs."""
-    return {**job.to_json(), "progress": progress(queue.directory(job.id)) if job.state == "running" else None}
 
 
 class _Predict(_Resource):

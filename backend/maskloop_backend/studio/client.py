@@ -1,13 +1,14 @@
 """The part of Label Studio's REST API that maskloop uses, with errors that say the fix.
 
-Own code over httpx instead of label-studio-sdk: a dozen calls; the SDK has none for deleting a version's predictions or
-for the model versions of a project, takes a second to import and brings 200 MB of other packages.
+Own code over httpx instead of label-studio-sdk: a dozen calls; the SDK has none for the model versions of a
+project, takes a second to import and brings 200 MB of other packages.
 """
 
 from __future__ import annotations
 
 import mimetypes
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,23 @@ Json = dict[str, Any]
 # Label Studio answers some calls only when the backend has: its own limit there is 100 s between bytes.
 _TIMEOUT = httpx.Timeout(600.0, connect=10.0)
 _PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """How far a task is.
+
+    Attributes:
+        id: of the task.
+        labelled: it needs no further annotation.
+        annotations: that it has, skipped ones not counted.
+        versions: model versions whose predictions it has.
+    """
+
+    id: int
+    labelled: bool
+    annotations: int
+    versions: frozenset[str]
 
 
 class StudioClient:
@@ -192,17 +210,36 @@ class StudioClient:
 
     def task_ids(self, project: int) -> list[int]:
         """Return the ids of all tasks of a project, ascending."""
-        ids: list[int] = []
-        page = 1
+        return sorted(int(task["id"]) for task in self._tasks(project, "task_only", "id"))
+
+    def task_states(self, project: int) -> list[TaskState]:
+        """Return how far each task of a project is, by ascending id."""
+        # model versions are told only where all fields are asked for, and `include` keeps the masks out
+        tasks = self._tasks(project, "all", "id,is_labeled,total_annotations,predictions_model_versions")
+        states = (
+            TaskState(
+                int(task["id"]),
+                bool(task["is_labeled"]),
+                int(task["total_annotations"]),
+                frozenset(filter(None, str(task["predictions_model_versions"] or "").split(","))),
+            )
+            for task in tasks
+        )
+        return sorted(states, key=lambda state: state.id)
+
+    def _tasks(self, project: int, fields: str, include: str) -> Iterator[Json]:
+        """Yield all tasks of a project with the given fields."""
+        page, seen = 1, 0
         while True:
             answer = self.request(
                 "GET",
                 "/api/tasks",
-                params={"project": project, "page": page, "page_size": _PAGE, "fields": "task_only", "include": "id"},
+                params={"project": project, "page": page, "page_size": _PAGE, "fields": fields, "include": include},
             )
-            ids += [int(task["id"]) for task in answer["tasks"]]
-            if len(answer["tasks"]) < _PAGE or len(ids) >= answer["total"]:
-                return sorted(ids)
+            yield from answer["tasks"]
+            seen += len(answer["tasks"])
+            if len(answer["tasks"]) < _PAGE or seen >= answer["total"]:
+                return
             page += 1
 
     def task(self, task: int) -> Json:
@@ -220,14 +257,13 @@ class StudioClient:
         counts = self.request("GET", f"/api/projects/{project}/model-versions/")
         return {str(version): int(count) for version, count in (counts or {}).items()}
 
-    def delete_predictions(self, project: int, version: str) -> int:
-        """Delete one model version's predictions and return how many there were.
-
-        Label Studio forgets the project's selected version when it does so, whichever was deleted: set it again.
-        """
-        path = f"/api/projects/{project}/model-versions/"
-        answer = self.request("DELETE", path, json={"model_version": version})
-        return int((answer or {}).get("deleted_predictions", 0))
+    def delete_task_predictions(self, task: int, version: str) -> int:
+        """Delete one task's predictions of a model version and return how many there were."""
+        found = self.request("GET", "/api/predictions/", params={"task": task})
+        numbers = [int(entry["id"]) for entry in found if entry.get("model_version") == version]
+        for number in numbers:
+            self.request("DELETE", f"/api/predictions/{number}/")
+        return len(numbers)
 
     def retrieve_predictions(self, project: int, tasks: Sequence[int]) -> None:
         """Have Label Studio ask the backend for predictions of tasks that lack the current version's, and store them.

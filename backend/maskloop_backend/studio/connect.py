@@ -103,7 +103,7 @@ def connect(
         reason = last_line(str(connection.get("error_message") or "")) or "is it a maskloop?"
         raise StudioError(f"the backend at {public_url(url)} told Label Studio no model version: {reason}")
     if connection["title"] != version:
-        values = _values(number, url, login, interactive, version)
+        values = connection_values(number, url, login, interactive, version)
         connection = client.update_connection(int(connection["id"]), values)
         changes.append(f"title of the connection set to {version}")
     _put_webhook_right(client, number, url, login, changes)
@@ -175,8 +175,10 @@ def _connection(
     try:
         if ours:
             title = str(ours[0]["title"])
-            return client.update_connection(int(ours[0]["id"]), _values(project, url, login, interactive, title))
-        made = client.create_connection(_values(project, url, login, interactive, "maskloop"))
+            return client.update_connection(
+                int(ours[0]["id"]), connection_values(project, url, login, interactive, title)
+            )
+        made = client.create_connection(connection_values(project, url, login, interactive, "maskloop"))
     except StudioError as error:
         # A refused address can leave a connection behind that looks healthy but has no webhook.
         known = {connection["id"] for connection in connections}
@@ -189,7 +191,8 @@ def _connection(
     return made
 
 
-def _values(project: int, url: str, login: BackendLogin | None, interactive: bool, title: str) -> Json:
+def connection_values(project: int, url: str, login: BackendLogin | None, interactive: bool, title: str) -> Json:
+    """Return what Label Studio must be told of a connection, all of it at every change."""
     values: dict[str, Any] = {"project": project, "url": url, "title": title, "is_interactive": interactive}
     if login is not None:
         values |= {"auth_method": "BASIC_AUTH", "basic_auth_user": login.user, "basic_auth_pass": login.password}

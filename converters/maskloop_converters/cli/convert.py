@@ -49,6 +49,9 @@ from .streams import source_path, target_path
     show_default=True,
     help="At a bad record: stop, or leave it out and count it.",
 )
+@click.option(
+    "--resume", is_flag=True, help="png, tfrecord: keep what is done when stopped; the same command then goes on."
+)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="1 reads and writes in turns.")
 @click.option("--overwrite", is_flag=True, help="Replace DST; what is there stays until the new one is complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")

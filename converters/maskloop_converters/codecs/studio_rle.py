@@ -15,6 +15,7 @@ Readers take every stream of that format, whatever wrote it.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -55,7 +56,20 @@ def _run_codes() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     return code.astype(np.uint32), bits.astype(np.uint8)
 
 
+def _steps() -> NDArray[np.uint64]:
+    """Return the lengths of records that start at each of the first eight of ten bits: eight bytes, for 1024 tens.
+
+    A record is 14, 15, 19 or 27 bits long by the two bits after its flag; _LITERAL stands where the flag is 0.
+    """
+    bits = np.arange(1024)[:, None] >> np.arange(9, -1, -1) & 1
+    flag, high, low = bits[:, :8], bits[:, 1:9], bits[:, 2:]
+    length = np.where(flag, _CLASS_BITS.take(2 * high + low), _LITERAL)
+    return np.ascontiguousarray(length.astype(np.uint8)).view(np.uint64).ravel()
+
+
 _CODE, _CODE_BITS = _run_codes()
+_STEPS = _steps()
+_SPACE = b" \t\r\n"
 _CELLS = np.frombuffer(b"".join(f"{i},".encode().ljust(4, b"\0") for i in range(256)), np.uint32)
 
 
@@ -126,6 +140,49 @@ def to_json(stream: bytes) -> bytes:
     """Return the JSON list of a stream's bytes, as Label Studio keeps it: ``b"[0,18,192,0,...]"``."""
     cells = _CELLS.take(np.frombuffer(stream, np.uint8)).tobytes().translate(None, b"\0")
     return b"[" + cells[:-1] + b"]"
+
+
+def from_json(text: bytes) -> bytes:
+    """Return the bytes of a JSON list of them, what :func:`to_json` gives; ten times as fast as a JSON parser.
+
+    Raises:
+        CodecError: not a JSON list of whole numbers 0..255.
+    """
+    body = text.strip(_SPACE)
+    if body[:1] + body[-1:] != b"[]":
+        return _parsed_json(text)
+    packed = body.translate(None, b" ")
+    if len(body) - len(packed) != body.count(b", "):
+        return _parsed_json(text)
+    # Arithmetic on the whole text, a byte each: of interest is the place of every number's last digit.
+    characters = np.frombuffer(b"," + packed, np.uint8)
+    digits = characters - np.uint8(48)
+    is_digit = digits <= np.uint8(9)
+    digits *= is_digit
+    here, before, two_before = is_digit[2:-1], is_digit[1:-2], is_digit[:-3]
+    last = here > is_digit[3:]
+    third = here & before & two_before
+    hundreds = digits[:-3] * third
+    values = digits[1:-2] * np.uint8(10)
+    values += digits[2:-1]
+    commas = np.count_nonzero(characters[2:-1] == np.uint8(44))
+    odd = (third[1:] & third[:-1]).any() or (hundreds > 2).any() or ((hundreds == 2) & (values > 55)).any()
+    odd = odd or (here & before & (characters[1:-2] == np.uint8(48)) & ~two_before).any()
+    if odd or np.count_nonzero(last) != commas + 1 or np.count_nonzero(here) + commas != here.size:
+        return _parsed_json(text)  # which may read it, or say what is wrong with it
+    hundreds *= np.uint8(100)
+    values += hundreds
+    return values[last].tobytes()
+
+
+def _parsed_json(text: bytes) -> bytes:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"brush RLE is a JSON list of integers 0..255: {error}") from None
+    if not isinstance(values, list) or any(isinstance(value, bool) for value in values):
+        raise CodecError(f"brush RLE is a JSON list of integers 0..255, not {text[:60]!r}")
+    return _stream_bytes(values, 0)
 
 
 def decode(streams: Iterable[Stream], height: int, width: int, *, threshold: int = 127) -> RunList:
@@ -234,36 +291,33 @@ def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list
         buffer: uint8, all streams with gaps between them.
     """
     buffer = np.frombuffer(_GAP.join(data) + _GAP, np.uint8)
-    bits = np.unpackbits(buffer)
-    # The length of the record that would start at each bit: 14, 15, 19 or 27 by the two bits after the flag.
-    flag, high, low = bits[:-2], bits[1:-1], bits[2:]
-    length = high & low
-    length *= 7
-    length += low
-    length += _SHORTEST_RECORD
-    length += high * 5
-    length |= flag - 1  # all ones, _LITERAL, where the flag is 0
+    # A byte and the first two bits of the next one give the lengths of the records that would start at its eight bits.
+    pairs = buffer[:-1].astype(np.uint16)
+    pairs <<= 2
+    pairs |= buffer[1:] >> np.uint8(6)
+    length = _STEPS.take(pairs).view(np.uint8)
     step = length.tobytes()
-    starts: list[int] = []
-    cuts = [0]
+    starts = bytearray(len(step))  # a byte set for every bit where a record starts; quicker than a list of numbers
+    firsts = [0]
     plain = []
     base = 0
     for stream in data:
         last = (base + len(stream)) * 8 - _SHORTEST_RECORD
         standard = int.from_bytes(stream[4:7], "big") & ~7 == _STANDARD
         if standard:
-            at, add = base * 8 + _HEADER_BITS, starts.append
+            at = base * 8 + _HEADER_BITS
             while at <= last:
-                add(at)
+                starts[at] = 1
                 at += step[at]
-        cuts.append(len(starts))
         plain.append(standard)
         base += len(stream) + len(_GAP)
-    found = np.fromiter(starts, np.int64, len(starts))
+        firsts.append(base * 8)
+    found = np.flatnonzero(np.frombuffer(starts, bool))
+    cuts = found.searchsorted(firsts)
     literal = np.flatnonzero(length.take(found) == _LITERAL)
     for k in set((np.searchsorted(cuts, literal, "right") - 1).tolist()):
         plain[k] = False
-    return found, np.array(cuts), plain, buffer
+    return found, cuts, plain, buffer
 
 
 def _run_ends(

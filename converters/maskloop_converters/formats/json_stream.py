@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Collection, Iterator
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -22,6 +25,12 @@ MAX_ELEMENT = 1 << 30
 # A value that a window cuts is reported at most so far before its end (an escape sequence, a literal).
 _CUT = 32
 _SPACE = " \t\r\n"
+_NUMBERS = b"0123456789, \t\r\n"
+# What stands for lists that were cut is numbered from here: a list of this one number is no stream of bytes.
+_FIRST_CUT = 1 << 62
+
+#: The texts of lists that were cut, by what stands for them.
+Cut = dict[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +76,38 @@ def elements(path: Path) -> Iterator[tuple[int, Any]]:
         FormatError: not JSON or not UTF-8; names the file and the position.
     """
     with _document(path) as window:
-        if window.peek() == "[":
-            for number, element in enumerate(_elements(window, "")):
-                yield number, element.value
-        else:
-            for number in count():
-                yield number, window.value()[0]
-                if not window.peek():
-                    break
+        yield from _numbered(window)
+
+
+def elements_cut(path: Path, key: str) -> Iterator[tuple[int, Any, Cut]]:
+    """Yield like :func:`elements`, but lists of whole numbers under a key are cut out before anything is parsed.
+
+    Millions of numbers are not worth a Python object each: their text comes as it stands, for who knows a quicker way.
+
+    Args:
+        path: the file.
+        key: of the members whose lists are cut.
+
+    Yields:
+        Number and value of the element, in which ``[n]`` stands for a list that was cut; and the texts of the lists by
+        n, brackets included: what is digits, commas and spaces, which need not be JSON. Other lists stay as they are.
+    """
+    texts: Cut = {}
+    with _document(path, lambda file, start: _Cutter(file, start, key, texts)) as window:
+        for number, value in _numbered(window):
+            yield number, value, texts
+            window.forget()
+
+
+def _numbered(window: _Window) -> Iterator[tuple[int, Any]]:
+    if window.peek() == "[":
+        for number, element in enumerate(_elements(window, "")):
+            yield number, element.value
+    else:
+        for number in count():
+            yield number, window.value()[0]
+            if not window.peek():
+                break
 
 
 def load(data: bytes, where: str) -> Any:
@@ -86,11 +119,13 @@ def load(data: bytes, where: str) -> Any:
 
 
 @contextmanager
-def _document(path: Path) -> Iterator[_Window]:
+def _document(path: Path, through: Callable[[BinaryIO, int], _Pieces] | None = None) -> Iterator[_Window]:
     """Give a file's beginning; the block takes all that belongs to the document."""
     try:
         with path.open("rb") as file:
-            window = _Window(path, file)
+            start = 3 if file.read(3) == codecs.BOM_UTF8 else 0
+            file.seek(start)
+            window = _Window(path, through(file, start) if through else _Pieces(file), start)
             yield window
             if window.peek():
                 raise window.error("expected the end of the file")
@@ -132,17 +167,114 @@ def _elements(window: _Window, key: str) -> Iterator[Element]:
             return
 
 
+class _Pieces:
+    """The bytes of a file, piece by piece."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """Return about so many bytes more, none only at the end."""
+        return self._file.read(size)
+
+    def position(self, byte: int) -> int:
+        """Return where a byte of what was read stands in the file."""
+        return byte
+
+    def forget(self, byte: int) -> None:
+        """Let go of what is kept for the bytes before this one."""
+
+
+class _Cutter(_Pieces):
+    """The bytes of a JSON file without the lists of whole numbers under a key; ``[n]`` stands for each.
+
+    In JSON, ``"key": [`` is a member wherever it stands: inside a text its quotes would have backslashes.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, key: str, texts: Cut) -> None:
+        super().__init__(file)
+        self._opening = re.compile(rb'(?<!\\)"%s"\s*:\s*\[' % re.escape(key).encode())
+        self._half = re.compile(rb'"%s"\s*(:\s*)?\Z' % re.escape(key).encode())
+        self._longest = len(key) + 2
+        self._texts = texts
+        self._number = _FIRST_CUT
+        self._forgotten = 0
+        self._rest = b""
+        self._given = start
+        #: of every cut: the byte after it in what was given, and how many bytes were left out up to there
+        self._cuts = (array("q"), array("q"))
+
+    def read(self, size: int) -> bytes:
+        """Return some bytes, none only at the end."""
+        while True:
+            data = self._file.read(max(size, len(self._rest)))
+            given = self._without_lists(self._rest + data, ended=not data)
+            if given or not data:
+                self._given += len(given)
+                return given
+
+    def position(self, byte: int) -> int:
+        """Return where a byte of what was given stands in the file."""
+        ends, left_out = self._cuts
+        at = bisect_right(ends, byte)
+        return byte + (left_out[at - 1] if at else 0)
+
+    def forget(self, byte: int) -> None:
+        """Let go of the lists that were cut out before a byte of what was given."""
+        done = bisect_right(self._cuts[0], byte)
+        for number in range(self._forgotten, done):
+            del self._texts[_FIRST_CUT + number]
+        self._forgotten = done
+
+    def _without_lists(self, data: bytes, *, ended: bool) -> bytes:
+        pieces: list[bytes] = []
+        at, size = 0, self._given
+        while found := self._opening.search(data, at):
+            end = data.find(b"]", found.end())
+            if end < 0:
+                break
+            text = data[found.end() - 1 : end + 1]
+            if text[1:-1].translate(None, _NUMBERS):
+                pieces.append(data[at : found.end()])
+                at = found.end()
+                size += len(pieces[-1])
+                continue
+            mark = b"[%d]" % self._number
+            self._texts[self._number] = text
+            self._number += 1
+            pieces += (data[at : found.end() - 1], mark)
+            at = end + 1
+            size += len(pieces[-2]) + len(mark)
+            ends, left_out = self._cuts
+            left_out.append((left_out[-1] if left_out else 0) + len(text) - len(mark))
+            ends.append(size)
+        keep = len(data) if ended else self._kept_from(data, at, found)
+        if len(data) - keep > MAX_ELEMENT:
+            keep = len(data)  # for the window to refuse
+        self._rest = data[keep:]
+        pieces.append(data[at:keep])
+        return b"".join(pieces)
+
+    def _kept_from(self, data: bytes, at: int, found: re.Match[bytes] | None) -> int:
+        """Return from where on bytes must wait for those that follow: a list that is not whole, or what may be one."""
+        if found:
+            return found.start()
+        half = self._half.search(data, at)
+        start = half.start() if half else data.rfind(b'"', max(at, len(data) - self._longest))
+        # A quote that is cut from its backslash would look like an opening: the byte before it waits with it.
+        return max(at, (len(data) if start < 0 else start) - 1)
+
+
 class _Window:
     """A part of the file as text that moves on as values are taken."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, pieces: _Pieces, start: int) -> None:
         self._path = path
-        self._file = file
+        self._pieces = pieces
         self._parser = json.JSONDecoder()
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        #: byte of the file that the next character stands at
-        self._byte = 3 if file.read(3) == codecs.BOM_UTF8 else 0
-        file.seek(self._byte)
+        #: byte, of those read, that the next character stands at
+        self._byte = start
         self._text = ""
         self._at = 0
         self._ended = False
@@ -191,11 +323,15 @@ class _Window:
                 self._byte += size
                 return value, start, size
 
+    def forget(self) -> None:
+        """Let go of what was cut out of the values that were taken."""
+        self._pieces.forget(self._byte)
+
     def error(self, what: str, ahead: int = 0) -> FormatError:
         """Return the error for what stands so many characters ahead."""
         near = self._text[self._at + ahead : self._at + ahead + 20]
         found = f"received {near!r}" if near else "the file ends there; it may be truncated"
-        byte = self._byte + self._size(ahead)
+        byte = self._pieces.position(self._byte + self._size(ahead))
         return FormatError(f"{self._path}: not readable at byte {byte}: not JSON: {what}, {found}")
 
     def _size(self, length: int) -> int:
@@ -210,11 +346,12 @@ class _Window:
             return False
         if rest > MAX_ELEMENT:
             raise self.error(f"a value of more than {MAX_ELEMENT} characters")
-        data = self._file.read(max(_WINDOW, rest))
+        data = self._pieces.read(max(_WINDOW, rest))
         self._ended = not data
         try:
             self._text = self._text[self._at :] + self._decode(data, self._ended)
         except UnicodeDecodeError as error:
-            raise FormatError(f"{self._path}: not UTF-8 text after byte {self._byte}: {error}") from error
+            byte = self._pieces.position(self._byte)
+            raise FormatError(f"{self._path}: not UTF-8 text after byte {byte}: {error}") from error
         self._at = 0
         return not self._ended

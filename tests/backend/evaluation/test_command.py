@@ -41,7 +41,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     for seed, names in ((7, NAMES), (8, NAMES), (9, ["Sky", "lane"])):
         registry.add(bundle(seed, names))
     ours = [version for version in registry.versions() if registry.record(version).labels.classes[0].name == "sky"]
-    registry.set_serving(ours[0])
+    registry.promote(ours[0])
     return registry
 
 

@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = TrainingSettings(**PLAIN, epochs=40, evaluate_every=10, learning_rate=6e-3, validation=0.25)
     result = train(Dataset(LabelSet.from_names(list(NAMES)), collected.samples), settings, registry)
     assert result.best.miou > 0.9
-    registry.set_serving(result.version)
+    registry.promote(result.version)
     return folder / "home"
 
 

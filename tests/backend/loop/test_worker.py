@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from maskloop_backend.cli.main import cli
 from maskloop_backend.loop import worker as worker_module
 from maskloop_backend.loop.queue import Job, JobQueue
 from maskloop_backend.loop.worker import Studio, Worker, log_tail, progress, working
@@ -312,3 +314,41 @@ def test_the_token_is_nowhere_on_disk(rig: Rig) -> None:
     assert any(path.name == "log" for path in files)
     assert all(b"tok-3f9a" not in path.read_bytes() for path in files)
     assert "tok-3f9a" not in json.dumps(rig.over[0].to_json())
+
+
+class TestCommand:
+    def run(self, rig: Rig, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["jobs", *arguments, "--home", str(rig.home)])
+
+    def test_start_list_show_log_cancel(self, rig: Rig) -> None:
+        assert "No jobs yet" in self.run(rig, "list").stderr
+        started = self.run(rig, "start", "--project", "7")
+        assert (started.stdout, "no `maskloop serve`" in started.stderr) == ("1\n", True)
+        assert self.run(rig, "start", "--project", "7").stdout == "1\n"
+        worker = rig.worker("wait")
+        worker.step()
+        rig.training()
+        assert "training 3/9" in self.run(rig, "list").stdout
+        (row,) = json.loads(self.run(rig, "list", "--json").stdout)
+        assert row == json.loads(self.run(rig, "show", "1", "--json").stdout)
+        assert (row["state"], row["progress"]["step"]) == ("running", 3)
+        assert "reason     maskloop jobs start" in self.run(rig, "show", "1").stdout
+        assert self.run(rig, "log", "1").stdout.startswith("talk about retrain --project 7")
+        with working(rig.home):
+            # a server works: it is the one that stops the training
+            assert "job 1 is running" in self.run(rig, "cancel", "1").stderr
+        until(worker, lambda: bool(rig.over))
+        refused = self.run(rig, "cancel", "1")
+        assert (refused.exit_code, "job 1 is cancelled already" in refused.stderr) == (1, True)
+
+    def test_cancel_after_the_server_was_killed(self, rig: Rig) -> None:
+        rig.queue.start(1, "a")
+        server = start_server(rig, "polite")
+        rig.training()
+        kill(server)
+        assert "job 1 is cancelled" in self.run(rig, "cancel", "1").stderr
+
+    @pytest.mark.parametrize("arguments", [("show", "9"), ("log", "9"), ("cancel", "9")])
+    def test_a_job_that_is_not_there(self, rig: Rig, arguments: tuple[str, ...]) -> None:
+        refused = self.run(rig, *arguments)
+        assert (refused.exit_code, "there is no job 9" in refused.stderr) == (1, True)

@@ -45,6 +45,8 @@ class FakeStudio:
         half_made: a new connection is stored, and then refused with 403.
         served: version that the backend serves; '' for none.
         lost: tasks whose images fail: they never get a prediction.
+        labelled: tasks with all annotations that they need.
+        half_labelled: tasks with one of two.
     """
 
     url: str = ""
@@ -60,6 +62,8 @@ class FakeStudio:
     webhooks: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[int] = field(default_factory=list)
     lost: set[int] = field(default_factory=set)
+    labelled: set[int] = field(default_factory=set)
+    half_labelled: set[int] = field(default_factory=set)
     predictions: list[tuple[int, str]] = field(default_factory=list)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     next_id: int = 20
@@ -80,6 +84,7 @@ class FakeStudio:
             "url": url or self.backend,
             "title": title,
             "auth_method": "NONE",
+            "is_interactive": False,
             "model_version": self.served or None,
             "project": 5,
             **more,
@@ -135,10 +140,18 @@ class FakeStudio:
             case "GET", ["api", "projects", "5", "model-versions"]:
                 versions = [version for _, version in self.predictions]
                 return 200, {version: versions.count(version) for version in dict.fromkeys(versions)}
+            case "GET", ["api", "predictions"]:
+                pairs = enumerate(self.predictions)
+                return 200, [
+                    {"id": i, "model_version": version} for i, (t, version) in pairs if t == int(query["task"])
+                ]
+            case "DELETE", ["api", "predictions", number]:
+                self.predictions[int(number)] = (0, "deleted")
+                return 204, None
             case "GET", ["api", "tasks"]:
                 first = (int(query["page"]) - 1) * int(query["page_size"])
                 page = self.tasks[first : first + int(query["page_size"])]
-                return 200, {"tasks": [{"id": task} for task in page], "total": len(self.tasks)}
+                return 200, {"tasks": [self._task(task, query) for task in page], "total": len(self.tasks)}
             case "POST", ["api", "dm", "actions"]:
                 chosen = body["selectedItems"]["included"] or self.tasks
                 new = [(task, self.served) for task in chosen if task not in self.lost]
@@ -169,6 +182,16 @@ class FakeStudio:
                 self.webhooks = [hook for hook in self.webhooks if hook["id"] != int(number)]
                 return 204, None
         return problem(404, "Not found.")
+
+    def _task(self, task: int, query: dict[str, str]) -> dict[str, Any]:
+        versions = dict.fromkeys(version for number, version in self.predictions if number == task)
+        told = {
+            "id": task,
+            "is_labeled": task in self.labelled,
+            "total_annotations": int(task in self.labelled or task in self.half_labelled),
+            "predictions_model_versions": ",".join(versions) if query["fields"] == "all" else "",
+        }
+        return {key: told[key] for key in query["include"].split(",")}
 
     def _projects(self, page: int, size: int) -> tuple[int, Any]:
         everything = [self.project, *self.more_projects]

@@ -232,3 +232,31 @@ def test_many_streams_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> No
 @given(st.binary(min_size=1, max_size=300))
 def test_json_is_the_list_of_the_bytes(data: bytes) -> None:
     assert studio_rle.to_json(data) == json.dumps(list(data), separators=(",", ":")).encode()
+    for text in (json.dumps(list(data)), json.dumps(list(data), indent=1), f" {studio_rle.to_json(data).decode()}\n"):
+        assert studio_rle.from_json(text.encode()) == data
+
+
+@given(st.text("[]0125 ,\n9", min_size=0, max_size=14).map(lambda s: f"[{s}]") | st.text('[]12, -"x', max_size=9))
+@settings(max_examples=400)
+def test_json_is_read_as_the_json_module_reads_it(text: str) -> None:
+    try:
+        expected = bytes(json.loads(text))
+        whole = isinstance(json.loads(text), list)
+    except (ValueError, TypeError):
+        whole = False
+    if whole:
+        assert studio_rle.from_json(text.encode()) == expected
+    else:
+        with pytest.raises(CodecError):
+            studio_rle.from_json(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "[1]", "[0, 255]", "[256]", "[300]", "[1000]", "[007]", "[1 2]", "[true]", "[1.0]"]
+)
+def test_json_of_other_numbers_is_refused(text: str) -> None:
+    if text in ("[]", "[1]", "[0, 255]"):
+        assert studio_rle.from_json(text.encode()) == bytes(json.loads(text))
+        return
+    with pytest.raises(CodecError):
+        studio_rle.from_json(text.encode())

@@ -399,11 +399,14 @@ def test_names_of_images(uri: str, name: str) -> None:
 
 
 def test_images_are_found_and_compared(tmp_path: Path) -> None:
-    pictures = RECORDED / "images"
+    recorded = (RECORDED / "images" / "img4.jpg").read_bytes()
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "img4.jpg").write_bytes(recorded)
     samples = {s.id: s for s in labelstudio.read(EXPORT, images=pictures)}
     assert samples["10"].image.source == pictures / "img4.jpg"
     assert samples["7"].image.source is None
-    (tmp_path / "img1.png").write_bytes((pictures / "img4.jpg").read_bytes())
+    (tmp_path / "img1.png").write_bytes(recorded)
     with pytest.raises(FormatError, match=r"task 1.*500 x 375 pixels \(upright\), its regions say 8 x 6"):
         list(labelstudio.read(saved(tmp_path, [task(item())])))
     (found,) = labelstudio.read(saved(tmp_path, [task()]))
@@ -520,6 +523,24 @@ def test_damaged_json_is_named_with_the_place(tmp_path: Path, damage: Callable[[
     for policy in ("fail", "skip"):
         with pytest.raises(FormatError, match=r"export\.json: not"):
             list(labelstudio.read(path, on_error=policy))
+
+
+def test_lists_called_rle_that_are_no_brush_stay_lists(tmp_path: Path) -> None:
+    other = {"id": "v", "type": "videorle", "value": {"rle": [1, 2, 3]}}
+    record = task(item(), other, data={"image": "a.png", "rle": [7, 300], "value": {"rle": []}})
+    (sample,) = labelstudio.read(saved(tmp_path, [record]))
+    assert masks_of([sample])[0] == [MASK.astype(int).tolist()]  # type: ignore[arg-type]
+    facts = sample.attributes["labelstudio"]
+    assert facts["data"] == {"rle": [7, 300], "value": {"rle": []}}
+    assert facts["results"] == [other]
+
+
+@pytest.mark.parametrize("text", ["[1,,2]", "[01]", "[1 2]", "[]"])
+def test_a_brush_that_is_no_list_of_bytes_is_named_with_its_region(tmp_path: Path, text: str) -> None:
+    path = saved(tmp_path, [task(item(value={"format": "rle", "rle": "X", "brushlabels": ["car"]}))])
+    path.write_text(path.read_text().replace('"X"', text))
+    with pytest.raises(FormatError, match=r"export\.json, task"):
+        list(labelstudio.read(path))
 
 
 # Streams and what is written.

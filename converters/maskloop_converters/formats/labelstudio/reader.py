@@ -224,7 +224,7 @@ def _survey(files: list[Path]) -> _Survey:
     """Return the labels in use and what there is to read; what is wrong is for the reading itself to say."""
     seen = _Survey()
     for file in files:
-        for task in tasks(file):
+        for task in tasks(file, brushes=False):
             if isinstance(task, FormatError):
                 continue
             done = sum(not drawn.cancelled for drawn in task.annotations)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ...errors import FormatError
+from ...codecs import studio_rle
+from ...errors import CodecError, FormatError
 from ..images import IMAGE_SUFFIXES
-from ..json_stream import elements
+from ..json_stream import Cut, elements_cut, load
 
 #: Key of the sample and region attributes that hold what only Label Studio has.
 NAMESPACE = "labelstudio"
@@ -104,13 +106,19 @@ class Shape:
     companions: list[dict[str, Any]] = field(default_factory=list)
 
 
-def tasks(path: Path) -> Iterator[Task | FormatError]:
+def tasks(path: Path, *, brushes: bool = True) -> Iterator[Task | FormatError]:
     """Yield the tasks of a file; elements of one task that follow one another (JSON_MIN, predictions) are joined.
 
     What is no task comes as the error that says so, for the caller to raise or count: the tasks after it can be read.
+
+    Args:
+        path: a JSON file.
+        brushes: give the streams of brushes, as bytes; without it something else stands in their place.
     """
     held: Task | None = None
-    for number, element in elements(path):
+    for number, element, cut in elements_cut(path, "rle"):
+        if brushes:
+            _put_back(element, cut, f"{path}, task number {number}")
         try:
             task, joins = _task(element, f"{path}, task number {number}", str(path))
         except FormatError as error:
@@ -125,6 +133,49 @@ def tasks(path: Path) -> Iterator[Task | FormatError]:
         held = task
     if held is not None:
         yield held
+
+
+def _put_back(element: Any, cut: Cut, where: str) -> None:
+    """Put the lists that were cut out of an element back: those of regions as bytes, others as lists."""
+    if not cut:
+        return
+    for item in _regions_of(element):
+        text = _text_of(item, cut)
+        if text is not None:
+            with suppress(CodecError):  # a list then, which is refused with the region's name
+                item["rle"] = studio_rle.from_json(text)
+    waiting = [element]
+    while waiting:
+        value = waiting.pop()
+        text = _text_of(value, cut)
+        if text is not None:
+            value["rle"] = load(text, f"{where}, rle")
+        if isinstance(value, dict):
+            waiting += [v for v in value.values() if isinstance(v, dict | list)]
+        elif isinstance(value, list):
+            waiting += [v for v in value if isinstance(v, dict | list)]
+
+
+def _text_of(value: Any, cut: Cut) -> bytes | None:
+    """Return the text that was cut out of an object."""
+    stands = value.get("rle") if isinstance(value, dict) else None
+    return cut.get(stands[0]) if isinstance(stands, list) and len(stands) == 1 and type(stands[0]) is int else None
+
+
+def _regions_of(element: Any) -> Iterator[Any]:
+    """Yield the values of what may be regions, whatever shape the task comes in; not checked."""
+    if not isinstance(element, dict):
+        return
+    drawn: list[Any] = [element]
+    for key in ("annotations", "predictions", "drafts"):
+        drawn += element[key] if isinstance(element.get(key), list) else []
+    for record in drawn:
+        items = record.get("result") if isinstance(record, dict) else None
+        for item in items if isinstance(items, list) else ():
+            yield item.get("value") if isinstance(item, dict) else None
+    if "annotation_id" in element:
+        for values in element.values():
+            yield from values if isinstance(values, list) else ()
 
 
 def _task(element: Any, where: str, path: str) -> tuple[Task, bool]:
@@ -262,12 +313,20 @@ def shapes(result: list[Any], where: str) -> tuple[list[Shape | FormatError], li
             if region_id:
                 by_id[region_id] = shape
         else:
-            others.append(item)
+            others.append(_with_list(item))
     # Descriptions may stand before the region that they describe.
     for item in [o for o in others if _text(o.get("id")) in by_id]:
         by_id[_text(item["id"])].companions.append(item)
         others.remove(item)
     return found, others
+
+
+def _with_list(item: dict[str, Any]) -> dict[str, Any]:
+    """Return a result that is kept as it came: its bytes as a list again."""
+    value = item.get("value")
+    if not isinstance(value, dict) or not isinstance(value.get("rle"), bytes):
+        return item
+    return {**item, "value": {**value, "rle": list(value["rle"])}}
 
 
 def _names(value: Any) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...atomic import atomic_directory
 from ...codecs import png
 from ...errors import TargetError
+from ...journal import Journal, file_state, holds, report_of
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, file_stem, relative_path
@@ -41,6 +42,7 @@ def write(
     layout: WrittenLayout = "folders",
     colored: bool = False,
     overwrite: bool = False,
+    resume: Journal | None = None,
 ) -> WriteReport:
     """Write a dataset as images with PNG masks; the index that makes it whole stands beside them (see the module).
 
@@ -56,6 +58,7 @@ def write(
             palettes, ImageSets/, labelmap.txt) or 'camvid' (train/, trainannot/, train.txt with both paths a line).
         colored: give label maps of ids a palette. Off by default: OpenCV and TensorFlow turn palettes to brightness.
         overwrite: replace what is there.
+        resume: go on with what was left unfinished, as the journal says; what is left unfinished stays.
 
     Returns:
         What was written, and what the masks cannot hold.
@@ -66,7 +69,9 @@ def write(
         LabelError: a region whose label is not in the label set.
     """
     places = _Places(layout, file_stem("train" if dataset.split is None else dataset.split))
-    with atomic_directory(Path(path), overwrite=overwrite) as root:
+    with atomic_directory(Path(path), overwrite=overwrite, keep=resume is not None) as root:
+        if resume is not None:
+            resume.sweep(root)
         colored = colored or layout == "voc"
         writer = _Writer(root, dataset.labels, masks, images, colored, places)
         header: dict[str, Any] = {"maskloop": 1, "format": "png", "masks": masks}
@@ -77,7 +82,7 @@ def write(
         with (root / INDEX).open("w", encoding="utf-8") as index, places.list_file(root) as listed:
             index.write(dumps(header, "the dataset") + "\n")
             for sample in dataset:
-                record = writer.write(sample)
+                record = writer.write(sample) if resume is None else writer.go_on(sample, resume)
                 index.write(dumps(record, f"sample {sample.id}") + "\n")
                 listed.write(places.line(record))
         document = labels_to_json(dataset.labels)
@@ -173,21 +178,48 @@ class _Writer:
     colors: dict[int, tuple[int, int, int]] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
     _known: frozenset[int] = field(init=False)
+    # of the sample that is being written
+    _files: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.colors = color_table(self.labels)
         self._known = self.labels.known_ids
+
+    def go_on(self, sample: Sample, journal: Journal) -> dict[str, Any]:
+        """Return a sample's line of the index, after writing its files where the journal does not have them."""
+        digest = journal.fingerprint(sample)
+        done = journal.next()
+        if done is not None:
+            if done.get("sample") == digest and holds(self.root, done["files"]):
+                self._name(sample)
+                self.report.merge(report_of(done["report"]))
+                record: dict[str, Any] = done["record"]
+                return record
+            journal.drop(self.root)
+        whole, self.report = self.report, WriteReport()
+        self._files.clear()
+        record = self.write(sample)
+        whole.merge(self.report)
+        files = {name: file_state(self.root / name) for name in self._files}
+        journal.add({"sample": digest, "record": record, "report": self.report.to_dict(), "files": files})
+        self.report = whole
+        return record
+
+    def _name(self, sample: Sample) -> PurePosixPath:
+        """Return the name of a sample's files: its image's, with other extensions."""
+        name = self.places.name(relative_path(sample.image.name, f"sample {sample.id}"))
+        return self._names.take(name, by_stem=True)
 
     def write(self, sample: Sample) -> dict[str, Any]:
         """Write the files of a sample and return its line of the index."""
         where = f"sample {sample.id}"
         check_labels(sample, self._known, where)
         image = image_to_json(sample)
-        # Masks are called like their image, with another extension.
-        name = self._names.take(self.places.name(relative_path(sample.image.name, where)), by_stem=True)
+        name = self._name(sample)
         file = self.places.image(name)
         if place(sample.image, self.root / file, self.images, self.report, where):
             image["file"] = file
+            self._files.append(file)
         elif isinstance(sample.image.source, Path):
             image["source"] = str(sample.image.source.resolve())
         record: dict[str, Any] = {"id": sample.id, "image": image, "size": [sample.height, sample.width]}
@@ -261,6 +293,7 @@ class _Writer:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+        self._files.append(name)
         return name
 
 

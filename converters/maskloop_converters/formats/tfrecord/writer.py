@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +14,7 @@ from ...atomic import atomic_directory
 from ...codecs import coco_rle
 from ...codecs.tfexample import Compression, RecordWriter, encode_example
 from ...errors import LabelError, TargetError
+from ...journal import Journal, file_state, holds, report_of
 from ...report import WriteReport
 from ...samples import Dataset, Sample
 from ..file_names import relative_path
@@ -44,6 +48,7 @@ def write(
     shards: int | None = None,
     compression: Compression = "",
     overwrite: bool = False,
+    resume: Journal | None = None,
 ) -> WriteReport:
     """Write a dataset as a folder of TFRecord files, with lists of labels beside them.
 
@@ -59,6 +64,8 @@ def write(
         shards: how many files; by default a new one every 256 MiB.
         compression: 'GZIP' compresses each file; its readers must be told so (TFDS cannot be).
         overwrite: replace what is there.
+        resume: go on with what was left unfinished, as the journal says, from the first shard on that is not whole; what
+            is left unfinished stays.
 
     Returns:
         What was written, and what is lost: soft edges.
@@ -74,7 +81,7 @@ def write(
         raise TargetError("TFDS reads no compressed files; leave the compression out")
     if shards is not None and not 1 <= shards <= 99999:
         raise TargetError(f"the number of shards is 1..99999, not {shards}")
-    with atomic_directory(Path(path), overwrite=overwrite) as root:
+    with atomic_directory(Path(path), overwrite=overwrite, keep=resume is not None) as root:
         writer = _Writer(dataset, schema)
         split = dataset.split or NO_SPLIT.get(schema, NO_SPLIT[""])
         if relative_path(split, "the split").parts != (split,):
@@ -82,13 +89,48 @@ def write(
         count = None
         if shards is not None:
             count = dataset.count if dataset.count is not None else sum(1 for _ in dataset)
-        out = _Shards(root, compression, shards, count)
+        out = _Shards(root, compression, _bounds(count, shards) if shards is not None and count is not None else None)
         with closing(out):
-            for sample in dataset:
-                out.write(writer.record(sample))
+            if resume is None:
+                for sample in dataset:
+                    out.make_room()
+                    out.write(writer.record(sample))
+            else:
+                _go_on(dataset, writer, out, resume)
         out.rename(schema, split)
         _write_lists(root, writer, split, out)
     return writer.report
+
+
+def _go_on(dataset: Dataset, writer: _Writer, out: _Shards, journal: Journal) -> None:
+    """Write the shards that the journal does not have, and note each one that gets full."""
+    journal.sweep(out.root)
+    samples, taken = iter(dataset), 0
+    while (line := journal.next()) is not None:
+        chain, shard = journal.chain.copy(), hashlib.blake2b(digest_size=16)
+        for sample in islice(samples, line.get("samples", 0)):
+            shard.update(journal.fingerprint(sample).encode())
+        if shard.hexdigest() == line.get("shard") and holds(out.root, line["files"]) and out.adopt(line):
+            taken += line["samples"]
+            writer.report.merge(report_of(line["report"]))
+            continue
+        journal.drop(out.root)
+        journal.chain = chain
+        samples = islice(iter(dataset), taken, None)
+    whole, writer.report = writer.report, WriteReport()
+    shard = hashlib.blake2b(digest_size=16)
+    for sample in samples:
+        if out.is_full() and (path := out.end()) is not None:
+            line = {"shard": shard.hexdigest(), "samples": out.lengths[-1], "bytes": out.bytes}
+            line |= {"files": {path.name: file_state(path)}, "report": writer.report.to_dict()}
+            journal.add(line)
+            whole.merge(writer.report)
+            writer.report, shard = WriteReport(), hashlib.blake2b(digest_size=16)
+        out.make_room()
+        shard.update(journal.fingerprint(sample).encode())
+        out.write(writer.record(sample))
+    whole.merge(writer.report)
+    writer.report = whole
 
 
 def _write_lists(root: Path, writer: _Writer, split: str, out: _Shards) -> None:
@@ -158,41 +200,70 @@ class _Writer:
 class _Shards:
     """Writes records into one file after another; how many there are is known in the end, and so are their names."""
 
-    def __init__(self, root: Path, compression: Compression, shards: int | None, count: int | None) -> None:
-        self._root = root
+    def __init__(self, root: Path, compression: Compression, bounds: list[int] | None) -> None:
+        self.root = root
         self._compression = compression
-        self._bounds = _bounds(count, shards) if shards is not None and count is not None else None
+        #: how many records each shard gets; None for as many as fit
+        self._bounds = bounds
         self._file: BinaryIO | None = None
         self._writer: RecordWriter | None = None
         self._paths: list[Path] = []
-        self._bytes = 0
+        self.bytes = 0
         self.lengths: list[int] = []
         self.size = 0
-        self._open()
+
+    def make_room(self) -> None:
+        """Begin a new file where there is none or the last one is full."""
+        while not self.lengths or self.is_full():
+            self._open()
+        if self._writer is None:
+            self._open()
 
     def write(self, record: bytes) -> None:
-        """Append a record, in a new file where this one is full."""
-        while self._is_full():
-            self._open()
-        if self._writer is not None:
-            self._writer.write(record)
+        """Append a record to the file that is open."""
+        assert self._writer is not None
+        self._writer.write(record)
         self.lengths[-1] += 1
-        self._bytes += len(record)
+        self.bytes += len(record)
         self.size += len(record)
 
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
+        """Return whether the next record belongs in a new file."""
+        if not self.lengths:
+            return False
         if self._bounds is not None:
             return len(self.lengths) < len(self._bounds) and self.lengths[-1] >= self._bounds[len(self.lengths) - 1]
-        return self._bytes >= SHARD_BYTES
+        return self.bytes >= SHARD_BYTES
+
+    def adopt(self, line: Mapping[str, Any]) -> bool:
+        """Take a shard that is there already for the next one; False if that would have another size."""
+        k = len(self.lengths)
+        if self._bounds is not None and (k >= len(self._bounds) or self._bounds[k] != line["samples"]):
+            return False
+        self._paths.append(self._path(k))
+        self.lengths.append(line["samples"])
+        self.bytes = line["bytes"]
+        self.size += line["bytes"]
+        return True
+
+    def _path(self, number: int) -> Path:
+        return self.root / f"{number}.shard"
 
     def _open(self) -> None:
         self.close()
-        path = self._root / f"{len(self._paths)}.shard"
+        path = self._path(len(self._paths))
         self._file = path.open("wb")
         self._writer = RecordWriter(self._file, self._compression)
         self._paths.append(path)
         self.lengths.append(0)
-        self._bytes = 0
+        self.bytes = 0
+
+    def end(self) -> Path | None:
+        """End the file that is open and return it."""
+        if self._file is None:
+            return None
+        self.close()
+        return self._paths[-1]
 
     def close(self) -> None:
         """End the file that is open."""
@@ -203,11 +274,11 @@ class _Shards:
 
     def rename(self, schema: str, split: str) -> None:
         """Give the files their names."""
-        while self._bounds is not None and len(self._paths) < len(self._bounds):
+        while len(self._paths) < (1 if self._bounds is None else len(self._bounds)):
             self._open()
             self.close()
         for k, path in enumerate(self._paths):
-            target = self._root / shard_name(schema, split, k, len(self._paths))
+            target = self.root / shard_name(schema, split, k, len(self._paths))
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
 

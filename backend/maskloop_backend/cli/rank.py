@@ -1,0 +1,109 @@
+"""`maskloop rank`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from . import options, quiet
+
+
+@click.command
+@click.argument("source", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--project", metavar="ID|TITLE", help="A Label Studio project's tasks without annotations, instead of SOURCE."
+)
+@options.studio_url
+@options.studio_token
+@click.option("--model", "version", metavar="VERSION", help="The version that is asked.  [default: the served one]")
+@click.option("--strategy", default="default", show_default=True, help="See above.")
+@click.option("--budget", type=click.IntRange(1), help="Size of the batch that is chosen together.  [default: all]")
+@click.option(
+    "--labelled",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="Images that are labelled already; `default` and `diverse` stay away from them.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is random.")
+@options.home
+@options.json_output
+def command(
+    source: Path | None,
+    project: str | None,
+    studio_url: str,
+    studio_token: str | None,
+    version: str | None,
+    strategy: str,
+    budget: int | None,
+    labelled: Path | None,
+    seed: int,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Print which images to label first: a folder of images, a dataset, or a project's open tasks.
+
+    Each line is an image's rank, how useful it seems (0..1), its name, and a star where it belongs to the batch. The
+    strategies:
+
+    \b
+    default             unsure images of every class, unlike each other, 15 % at random
+    entropy, margin     those that the model is least sure of
+    bald                those on which the model disagrees with itself (random dropout)
+    class-balanced      the classes in turn, each with the image least sure of it
+    diverse             images unlike all that are labelled or chosen
+    foreground-random   at random, every predicted class alike
+    random              at random
+
+    None of them is best on all data: `maskloop simulate` tells which one is on yours. In Label Studio, projects with
+    "Uncertainty sampling" serve tasks by the score of their predictions, the least sure first, without this command.
+
+    \b
+    maskloop rank photos/ --budget 50
+    maskloop rank --project "Street scenes" --strategy margin --json
+    """
+    if (source is None) == (project is None):
+        raise click.UsageError("give either SOURCE, images on disk, or --project, one of a Label Studio")
+    quiet.import_keras()
+    from ..active import sources
+    from ..active.ranking import rank
+    from ..active.strategies import STRATEGIES
+    from ..registry import Registry
+    from ..studio.client import StudioClient
+    from ..studio.images import ImageFetcher
+    from .progress import bar
+
+    chosen = next((name for name in STRATEGIES if name == strategy), None)
+    if chosen is None:
+        raise click.UsageError(f"--strategy: there is no {strategy!r}; there are: {', '.join(STRATEGIES)}")
+    registry = Registry(home)
+    model = version or registry.serving()
+    if model is None:
+        raise click.UsageError(f"no version is served in {home} yet: `maskloop train` makes one, --model names another")
+    with ExitStack() as stack:
+        if source is not None:
+            found = sources.from_path(source)
+        else:
+            token = options.required_token(studio_token)
+            client = stack.enter_context(StudioClient(studio_url, token))
+            found = sources.from_project(client, ImageFetcher(studio_url, token), project or "")
+        known = None if labelled is None else sources.from_path(labelled)
+        progress = stack.enter_context(bar("images"))
+        total = len(found.names) + (len(known.names) if known is not None else 0)
+        ranked = rank(
+            registry.load(model),
+            found.images,
+            strategy=chosen,
+            budget=budget,
+            labelled=() if known is None else known.images,
+            seed=seed,
+            each=lambda done: progress(done, total),
+        )
+    if as_json:
+        click.echo(json.dumps({"model_version": model, "strategy": strategy, "ranked": [r.to_json() for r in ranked]}))
+        return
+    for one in ranked:
+        figure = "     " if one.usefulness is None else f"{one.usefulness:.3f}"
+        click.echo(f"{one.rank:6}  {figure}  {'*' if one.chosen and budget else ' '} {one.id}")

@@ -1,0 +1,74 @@
+"""`maskloop rollout`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.command
+@click.argument("project", metavar="PROJECT")
+@click.argument("version", required=False)
+@click.option("--promote", is_flag=True, help="Have the backend serve VERSION first, for all its projects.")
+@click.option("--remove-old", is_flag=True, help="Delete other versions' predictions of tasks that nobody annotated.")
+@options.studio_url
+@options.studio_token
+@options.backend_user
+@options.home
+@options.json_output
+def command(
+    project: str,
+    version: str | None,
+    promote: bool,
+    remove_old: bool,
+    studio_url: str,
+    studio_token: str | None,
+    backend_user: str | None,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Move the Label Studio PROJECT (id or title) to a model VERSION, and back.
+
+    Without VERSION it is the one that the backend serves. Predictions are fetched for tasks without an annotation; the
+    order of uncertainty sampling follows the version's scores. Annotations are never touched.
+
+    \b
+    maskloop rollout "Street scenes"                                         after a promotion
+    maskloop rollout 7 fcn32s-small-20261123-1a2b3c4d --promote              promote it, and show it
+    maskloop rollout 7 fcn32s-small-20261101-5e6f7a8b --promote              and back
+    """
+    from ..registry import Registry
+    from ..studio.client import StudioClient
+    from ..studio.rollout import rollout
+    from .progress import bar
+
+    def change(name: str) -> None:
+        Registry(home).promote(name, reason=f"rollout of project {project}")
+
+    login = options.backend_login(backend_user)
+    with StudioClient(studio_url, options.required_token(studio_token)) as client, bar("predictions") as progress:
+        done = rollout(
+            client,
+            project,
+            version,
+            promote=change if promote else None,
+            login=login,
+            remove_old=remove_old,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(done)))
+        return
+    if done.removed:
+        click.echo(f"{done.removed} predictions of other versions deleted", err=True)
+    click.echo(
+        f"project {done.project} shows masks of {done.model_version}: "
+        f"{done.tasks_with_predictions} of {done.tasks} tasks that wait for an annotation have predictions"
+    )
+    if done.tasks_with_predictions < done.tasks:
+        click.echo("the backend's log says why the others have none", err=True)
