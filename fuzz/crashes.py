@@ -252,6 +252,7 @@ def verdict(rig: Rig, people: People, queue: JobQueue) -> Iterator[str]:
     for path in registry.models.iterdir():
         if path.name not in (*registry.versions(), ".lock"):
             yield f"left behind: {path}"
+    yield from (f"left behind: {path}" for path in rig.home.glob(".serving.json*"))
     for version, problem in registry.check().items():
         if problem:
             yield f"damaged version {version}: {problem}"
