@@ -80,7 +80,7 @@ def from_project(client: StudioClient, fetcher: ImageFetcher, project: int | str
     """
     found = client.project(project)
     key = label_config.parse(str(found["label_config"])).image_key
-    ids = client.unlabelled_tasks(int(found["id"]))
+    ids = [task.id for task in client.task_states(int(found["id"])) if not task.annotations]
     if not ids:
         raise SourceError(f"project {found['id']} has no task without an annotation")
 

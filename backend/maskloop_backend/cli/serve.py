@@ -76,6 +76,11 @@ from . import options
     show_default=True,
     help="How trainings are done, see `maskloop retrain`.",
 )
+@click.option(
+    "--rollout/--no-rollout",
+    default=True,
+    help="Show a version that a training promoted in its project at once, see `maskloop rollout`.",
+)
 @click.option("--training/--no-training", default=True, help="Do not train in the background.")
 def command(
     home: Path,

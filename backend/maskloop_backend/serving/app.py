@@ -18,8 +18,11 @@ from maskloop_converters.errors import MaskloopError
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
-from ..studio.errors import public_url
+from ..studio.client import StudioClient
+from ..studio.connect import BackendLogin
+from ..studio.errors import StudioError, public_url
 from ..studio.predictions import PredictionOptions
+from ..studio.rollout import rollout
 from . import openapi, schemas
 from .batching import Batcher
 from .cache import PredictionCache
@@ -152,6 +155,28 @@ class Server:
         self.metrics.jobs_over.labels(job.state).inc()
         if job.started is not None and job.finished is not None:
             self.metrics.job_seconds.observe(job.finished - job.started)
+        if self.settings.rollout and isinstance(job.result, dict) and job.result.get("promoted"):
+            # it lasts as long as the predictions of all open tasks; the next training need not wait for it
+            version = str(job.result.get("version"))
+            threading.Thread(
+                target=self._roll_out, args=(job.project, version), name="maskloop-rollout", daemon=True
+            ).start()
+
+    def _roll_out(self, project: int, version: str) -> None:
+        """Show a promoted version in its project, as `maskloop rollout` does."""
+        credentials = self.settings.credentials
+        login = BackendLogin(credentials.user, credentials.password) if credentials else None
+        studio = self.studio(project)
+        try:
+            if isinstance(studio, str):
+                raise StudioError(f"missing: {studio}")
+            with StudioClient(studio.url, studio.token) as client:
+                # it is promoted; this server follows within seconds
+                done = rollout(client, project, version, promote=lambda name: None, login=login)
+        except StudioError as error:
+            log(logging.ERROR, "rollout_failed", project=project, version=version, error=error)
+        else:
+            log(logging.INFO, "rolled_out", project=project, version=version, tasks=done.tasks_with_predictions)
 
     def job(
         self, tasks: list[dict[str, Any]], label_config: str | None, project: Any, context: dict[str, Any] | None

@@ -46,6 +46,7 @@ class Settings:
         train_after: so many corrected tasks of a project start a training; None: only who asks for one gets it.
         quiet: seconds without a further correction before such a training starts.
         effort: of trainings, 'quick' or 'full', see `maskloop retrain`.
+        rollout: whether a version that a training promoted is shown in its project at once.
         training_command: what `retrain` and its options are appended to.
         grace: seconds for which a stopping server lets running predictions finish.
     """
@@ -72,6 +73,7 @@ class Settings:
     train_after: int | None = None
     quiet: float = 30.0
     effort: str = "quick"
+    rollout: bool = True
     training_command: tuple[str, ...] = COMMAND
     grace: float = 30.0
 

@@ -6,11 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ..studio.studio import LEGACY, FakeStudio, handler
 
 # it says that it runs, then waits for the test
 TRAINING = """
@@ -140,6 +143,54 @@ def test_corrections_train(start: Any, training: Training) -> None:
     training.wait()
     training.finish()
     assert over(client, 1)["reason"] == "2 tasks corrected"
+
+
+PROMOTED = """
+import json, sys
+print(json.dumps({"version": sys.argv[1], "promoted": sys.argv[2] == "yes"}))
+"""
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeStudio]:
+    made = FakeStudio(tasks=[101, 102, 103], labelled={101})
+    made.project = {"id": 5, "title": "streets", "label_config": "", "model_version": ""}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    made.healthy()
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("promoted", "rollout"), [("yes", True), ("yes", False), ("no", True)])
+def test_a_promoted_version_is_shown_in_its_project(
+    start: Any, studio: FakeStudio, tmp_path: Path, promoted: str, rollout: bool
+) -> None:
+    script = tmp_path / "promoted.py"
+    script.write_text(PROMOTED)
+    new = "fcn32s-small-20261123-00000002"
+    studio.served = studio.connections[0]["model_version"] = new
+    client = start(
+        studio_url=studio.url,
+        studio_token=LEGACY,
+        training_command=(sys.executable, "-I", "-S", str(script), new, promoted),
+        rollout=rollout,
+    )
+    client.request("POST", "/webhook", START)
+    assert over(client, 1)["state"] == "done"
+    # what it does after a job is done by then
+    client.app.server.worker.stop()
+    shown = promoted == "yes" and rollout
+    (rolling,) = [t for t in threading.enumerate() if t.name == "maskloop-rollout"] or [None]
+    if rolling is not None:
+        rolling.join(60)
+    assert (studio.project["model_version"] == studio.connections[0]["title"] == new) is shown
+    assert {task for task, version in studio.predictions if version == new} == ({102, 103} if shown else set())
 
 
 def test_a_damaged_database_is_named(start: Any, tmp_path: Path) -> None:
