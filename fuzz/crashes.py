@@ -194,7 +194,7 @@ class People:
         return answer.status_code == 201
 
 
-def trainer(rig: Rig, queue: JobQueue) -> int | None:
+def trainer(queue: JobQueue) -> int | None:
     """Return the process id of the training that runs."""
     job = queue.running()
     with contextlib.suppress(OSError, ValueError):
@@ -208,9 +208,14 @@ def trainer(rig: Rig, queue: JobQueue) -> int | None:
 
 def kill_one(rig: Rig, queue: JobQueue, dice: random.Random) -> str:
     """Kill something after a while; return what it was."""
-    time.sleep(dice.uniform(0.0, 6.0))
     victim = dice.choice(["trainer", "trainer", "server", "server", "promotion"])
-    pid = trainer(rig, queue)
+    if victim == "trainer":
+        # one that was killed is started again after a while
+        until(
+            lambda: trainer(queue) is not None or not queue.counts().keys() & {"queued", "running"}, 120, "no training"
+        )
+    time.sleep(dice.uniform(0.0, 12.0))
+    pid = trainer(queue)
     if victim == "trainer" and pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -247,6 +252,7 @@ def verdict(rig: Rig, people: People, queue: JobQueue) -> Iterator[str]:
     for path in registry.models.iterdir():
         if path.name not in (*registry.versions(), ".lock"):
             yield f"left behind: {path}"
+    yield from (f"left behind: {path}" for path in rig.home.glob(".serving.json*"))
     for version, problem in registry.check().items():
         if problem:
             yield f"damaged version {version}: {problem}"
@@ -316,7 +322,7 @@ def run(rig: Rig, client: StudioClient, queue: JobQueue, dice: random.Random, ki
     killed: Counter[str] = Counter()
     began = time.monotonic()
     while (done := sum(killed.values()) - killed["promotion, too late"]) < kills:
-        if queue.running() is None or dice.random() < 0.3:
+        if queue.running() is None or dice.random() < 0.5:
             people.annotate()
             people.ask()
         what = kill_one(rig, queue, dice)

@@ -31,7 +31,7 @@ from . import options
     type=click.Choice(["quick", "full"]),
     default="quick",
     show_default=True,
-    help="quick keeps the backbone and trains the rest on its features: minutes on a CPU; full trains everything.",
+    help="quick keeps the first layers and trains the others on their features: minutes on a CPU; full trains all.",
 )
 @click.option(
     "--promote",
@@ -43,8 +43,10 @@ from . import options
 @click.option("--epochs", type=click.IntRange(1), show_default="the effort's", help="Passes over the images at most.")
 @click.option("--batch-size", type=click.IntRange(1), show_default="8", help="Crops a step.")
 @click.option("--learning-rate", type=float, show_default="the effort's", help="After the warm-up.")
-@click.option("--backbone-rate", type=float, show_default="full: 0.2", help="The backbone's share of it, 0..1.")
-@click.option("--frozen-blocks", type=click.IntRange(0, 5), show_default="quick: 5, full: 0", help="Of the backbone.")
+@click.option("--backbone-rate", type=float, show_default="full: 0.3", help="The backbone's share of it, 0..1.")
+@click.option(
+    "--frozen-blocks", type=click.IntRange(0, 5), show_default="quick: small 3, vgg16 5", help="Of the backbone."
+)
 @click.option(
     "--shrink-perturb",
     nargs=2,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +37,8 @@ ROLES: tuple[Role, ...] = ("corrected", "manual", "accepted")
 
 # So many images that are gone are named before the collecting stops.
 _NAMED = 5
+# Images and predictions that are fetched at once.
+_AT_ONCE = 4
 _OURS = "maskloop"
 
 Watch = Callable[[int, "int | None"], None]
@@ -238,32 +242,38 @@ class _Images:
     client: StudioClient | None
     gone: list[str] = field(default_factory=list)
 
-    def find(self, task: Task, key: str) -> str | None:
-        """Return the name of a task's image in the cache, None where it is gone and may be."""
+    def find(self, task: Task, key: str) -> str:
+        """Return the name of a task's image in the cache; thread-safe.
+
+        Raises:
+            ImageError: it cannot be had or read.
+        """
         address = task.data.get(key)
         where = f"task {task.id}"
         if not isinstance(address, str) or not address:
-            raise CorrectionsError(f"{where}: its data has no image address under the key {key!r}")
+            raise ImageError(f"{where}: its data has no image address under the key {key!r}")
         studio = "" if self.fetcher is None or self.fetcher.studio_url is None else self.fetcher.studio_url
         digest = hashlib.sha256(f"{studio}\0{address}".encode()).hexdigest()[:16]
         # made of digits and letters alone, whatever the id and the address are
         name = f"{''.join(c for c in task.id if c.isalnum())[:40]}-{digest}{_suffix(address)}"
-        if (self.cache / name).exists():
-            return name
-        try:
-            encoded = self._local(address, where) or self._fetched(task, key, where)
-            decode(encoded, where)
-        except ImageError as error:
-            if self.client is not None:
-                # says so if it is Label Studio that is gone, not the image
-                self.client.version()
-            self.gone.append(str(error))
-            if self.on_error == "fail" and len(self.gone) == _NAMED:
-                self.complain("at least ")
-            return None
+        # a file on this disk may have been replaced since, what an address leads to is taken to stay
+        encoded = self._local(address, where)
+        if encoded is None:
+            if (self.cache / name).exists():
+                return name
+            encoded = self._fetched(task, key, where)
+        decode(encoded, where)
         with atomic_file(self.cache / name, overwrite=True) as aside:
             aside.write_bytes(encoded)
         return name
+
+    def miss(self, error: ImageError) -> None:
+        """Note an image that is gone; raise where it may not be, or where it is Label Studio that is gone."""
+        if self.client is not None:
+            self.client.version()
+        self.gone.append(str(error))
+        if self.on_error == "fail" and len(self.gone) == _NAMED:
+            self.complain("at least ")
 
     def complain(self, much: str = "") -> None:
         """Raise, if images are gone that may not be."""
@@ -286,6 +296,16 @@ class _Images:
             raise ImageError(f"{where}: its image is not in {' or '.join(map(str, self.places))}")
         number: Any = int(task.id) if task.id.isdigit() else task.id
         return self.fetcher.read({"id": number, "data": task.data}, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A task to learn from: the annotation that counts, its regions, and the key of its data where the image is."""
+
+    task: Task
+    annotation: Drawn
+    found: Sequence[Shape]
+    key: str
 
 
 @dataclass(slots=True)
@@ -343,36 +363,59 @@ class _Collector:
 
     def _records(self, export: Path, total: int) -> Iterator[dict[str, Any]]:
         """Yield the tasks that have something to learn from, each with one annotation, its prediction and its image."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="images") as pool:
+            waiting: deque[tuple[_Candidate, Future[str], Future[dict[str, Any] | None]]] = deque()
+            done = 0
+            for candidate in self._candidates(export):
+                image = pool.submit(self.images.find, candidate.task, candidate.key)
+                waiting.append((candidate, image, pool.submit(self._started_from, candidate)))
+                if len(waiting) > 2 * _AT_ONCE:
+                    yield from self._joined(*waiting.popleft())
+                    done += 1
+                    self.watch(done, total)
+            while waiting:
+                yield from self._joined(*waiting.popleft())
+        self.watch(total, total)
+
+    def _candidates(self, export: Path) -> Iterator[_Candidate]:
+        """Yield the tasks that have an annotation to learn from."""
         config = label_config.parse(self.config) if self.config else None
         for number, task in enumerate(read_tasks(export), 1):
-            self.watch(number - 1, total)
             if isinstance(task, FormatError):
                 if self.on_error == "fail":
                     raise task
                 self.skipped.add("tasks that cannot be read", str(task))
                 continue
+            task.id = task.id or f"{export.stem}-{number}"
             annotation = self._chosen(task)
             if annotation is None:
                 continue
             found = [shape for shape in shapes(annotation.result, task.where)[0] if isinstance(shape, Shape)]
-            address = self._address(task, annotation, config)
-            name = self.images.find(task, address)
-            if name is None:
-                continue
-            prediction = self._started_from(task, annotation, found)
-            origins = [shape.item.get("origin") for shape in found]
-            derived = isinstance(annotation.facts.get("parent_prediction"), int)
-            self.roles[task.id] = role_of(origins, derived=derived, removed=_removed(prediction, found))
-            self.names.update(label for shape in found for label in shape.names)
-            uri = task.data[address]
-            yield {
-                "id": int(task.id) if task.id.isdigit() else task.id,
-                "data": {"image": uri},
-                "meta": {_OURS: {"image": {"url": uri, "name": image_name(uri) or name, "file": name}}},
-                "annotations": [{"id": annotation.name, "result": annotation.result}],
-                "predictions": [] if prediction is None else [{"result": prediction["result"]}],
-            }
-        self.watch(total, total)
+            yield _Candidate(task, annotation, found, self._address(task, annotation, config))
+
+    def _joined(
+        self, candidate: _Candidate, image: Future[str], prediction: Future[dict[str, Any] | None]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a task with what was fetched for it; nothing where its image is gone and may be."""
+        task, annotation, found = candidate.task, candidate.annotation, candidate.found
+        try:
+            name = image.result()
+        except ImageError as error:
+            self.images.miss(error)
+            return
+        before = prediction.result()
+        origins = [shape.item.get("origin") for shape in found]
+        derived = isinstance(annotation.facts.get("parent_prediction"), int)
+        self.roles[task.id] = role_of(origins, derived=derived, removed=_removed(before, found))
+        self.names.update(label for shape in found for label in shape.names)
+        uri = task.data[candidate.key]
+        yield {
+            "id": int(task.id) if task.id.isdigit() else task.id,
+            "data": {"image": uri},
+            "meta": {_OURS: {"image": {"url": uri, "name": image_name(uri) or name, "file": name}}},
+            "annotations": [{"id": annotation.name, "result": annotation.result}],
+            "predictions": [] if before is None else [{"result": before["result"]}],
+        }
 
     def _chosen(self, task: Task) -> Drawn | None:
         done = [drawn for drawn in task.annotations if not drawn.cancelled]
@@ -399,8 +442,9 @@ class _Collector:
         to_name = next((item["to_name"] for item in items if isinstance(item.get("to_name"), str)), None)
         return image_key(task.data, {}, to_name, task.where)
 
-    def _started_from(self, task: Task, annotation: Drawn, found: Sequence[Shape]) -> dict[str, Any] | None:
+    def _started_from(self, candidate: _Candidate) -> dict[str, Any] | None:
         """Return the prediction that an annotation was made from, None where there is none or it is gone."""
+        task, annotation, found = candidate.task, candidate.annotation, candidate.found
         own = annotation.facts.get("prediction")
         if isinstance(own, dict) and isinstance(own.get("result"), list):
             return own

@@ -206,6 +206,9 @@ class JobQueue:
                     "WHERE project = ? AND state = 'queued'",
                     (now, project),
                 )
+                self._connection.execute(
+                    "UPDATE jobs SET cancel = 1 WHERE project = ? AND state = 'running'", (project,)
+                )
             return self._open(project)
 
     def start(self, project: int, reason: str) -> Job:

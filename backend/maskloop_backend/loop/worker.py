@@ -113,6 +113,10 @@ class Worker:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
+            job = self._queue.running()
+            if job is not None:
+                logger.info("training_goes_on job=%d", job.id)
 
     def wake(self) -> None:
         """Look at the queue now: something was enqueued or cancelled."""

@@ -315,13 +315,15 @@ class Registry:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the only right to add versions, and clear what killed processes left half-written."""
+        """Hold the only right to change anything, and clear what killed processes left half-written."""
         self.models.mkdir(parents=True, exist_ok=True)
         with (self.models / ".lock").open("w") as lock:
             # the kernel gives the lock back when the process dies, however it dies
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left in self.models.glob(f"{_ASIDE}*"):
                 shutil.rmtree(left)
+            for left in self.home.glob(f".{self._serving.name}.*.partial"):
+                left.unlink()
             yield
 
 

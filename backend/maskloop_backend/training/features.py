@@ -1,8 +1,7 @@
 """Features of frozen layers, computed once: a training of the layers after them then needs no image any more.
 
 A few random views of every image (zoomed, mirrored, recoloured as any training sees them) go through the frozen layers;
-what comes out lies in memory-mapped files, so it may be larger than the memory. With the small backbone's five blocks
-frozen, a step on features costs a tenth of one on images.
+what comes out lies in memory-mapped files, so it may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -64,7 +63,8 @@ class FeatureBatches:
     ) -> None:
         height, width = settings.crop or default_crop(examples.shapes)
         self.crop = -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
-        cells = self.crop[0] // STRIDE, self.crop[1] // STRIDE
+        # every block halves the size
+        cells = self.crop[0] >> settings.frozen_blocks, self.crop[1] >> settings.frozen_blocks
         shape = (*cells, int(front.output.shape[-1]))
         bytes_a_view = 4 * int(np.prod(shape)) + int(np.prod(self.crop))
         self.views = min(settings.cached_views, limit // (bytes_a_view * len(examples)))
@@ -105,7 +105,7 @@ class FeatureBatches:
         each(done, rows)
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step: float32 (B, h / 32, w / 32, C) and int32 (B, h, w), channel or VOID."""
+        """Return the batch of a step: float32 (B, h / 2^n, w / 2^n, C) after n blocks, and int32 (B, h, w), channel or VOID."""
         rng = np.random.default_rng((self._settings.seed, step))
         chosen = np.array(self._draw.at(step))
         rows = chosen * self.views + rng.integers(self.views, size=len(chosen))

@@ -43,7 +43,7 @@ class TrainingSettings:
         frozen_blocks: this many of the backbone's five blocks keep their weights: fine-tuning in less time.
         frozen_head: fc6 and fc7 keep their weights too; all five blocks must be frozen.
         cached_views: 0 passes images through the whole network at every step; more compute the frozen layers' features
-            of so many random views of every image once and train the rest on them; all five blocks must be frozen.
+            of so many random views of every image once and train the rest on them; blocks must be frozen.
         backbone_rate: the backbone learns at this share of the learning rate, 0..1: a start from a trained model should
             not wash its features away.
         shrink: the weights that a training starts from are multiplied by it, 0..1; with ``perturb``, "shrink and
@@ -110,8 +110,8 @@ class TrainingSettings:
             ),
             (
                 "cached_views",
-                self.cached_views == 0 or (self.cached_views > 0 and self.frozen_blocks == 5),
-                "0, or a whole number from 1 with frozen_blocks 5",
+                self.cached_views == 0 or (self.cached_views > 0 and self.frozen_blocks > 0),
+                "0, or a whole number from 1 with frozen_blocks from 1",
             ),
             ("backbone_rate", 0 < self.backbone_rate <= 1, "a share, 0 < backbone_rate <= 1"),
             ("shrink", 0 < self.shrink <= 1, "a share, 0 < shrink <= 1"),

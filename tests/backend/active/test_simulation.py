@@ -33,7 +33,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Registry
     dataset, _ = read_source(scenes)
     architecture = Architecture(6, "small")
     registry = Registry(tmp_path_factory.mktemp("home"))
-    registry.set_serving(registry.add(Bundle.create(build_fcn32s(architecture), architecture, dataset.labels)))
+    registry.promote(registry.add(Bundle.create(build_fcn32s(architecture), architecture, dataset.labels)))
     return registry
 
 

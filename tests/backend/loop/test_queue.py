@@ -156,6 +156,9 @@ def test_what_is_deleted_in_label_studio_is_forgotten(make: Callable[..., JobQue
     job = queue.start(27, "by hand")
     queue.notice({"action": "PROJECT_DELETED", "project": {"id": 27}})
     assert (queue.job(job.id).state, queue.job(job.id).error) == ("cancelled", "the project was deleted")
+    running = queue.begin(queue.start(27, "by hand").id)
+    queue.notice({"action": "PROJECT_DELETED", "project": {"id": 27}})
+    assert queue.job(running.id).cancel
 
 
 def test_projects_do_not_share(make: Callable[..., JobQueue], clock: Clock) -> None:

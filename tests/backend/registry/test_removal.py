@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +80,42 @@ def test_killed_while_it_removes(registry: Registry, versions: list[str], monkey
     registry.promote(versions[2])
     assert list(registry.models.glob(".writing*")) == []
     assert registry.rollback() == versions[1]
+
+
+PROMOTE = """
+import os, signal, sys
+from pathlib import Path
+from maskloop_backend.registry import Registry
+from maskloop_converters import atomic
+
+sync, calls = atomic.sync, 0
+
+def kill_at(path):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(path)
+
+atomic.sync = kill_at
+Registry(Path(sys.argv[1])).promote(sys.argv[2], reason="killed")
+"""
+
+
+@pytest.mark.parametrize(("kill_at", "served"), [(1, 0), (2, 1)])
+def test_killed_while_it_promotes(registry: Registry, versions: list[str], kill_at: int, served: int) -> None:
+    """The first sync comes before the rename, the second after it: it is all or nothing."""
+    registry.promote(versions[0])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    arguments = [sys.executable, "-c", PROMOTE, str(registry.home), versions[1], str(kill_at)]
+    assert subprocess.run(arguments, env=environment, check=False).returncode == -signal.SIGKILL
+    serving = registry.history()
+    assert serving is not None
+    assert serving.version == versions[served]
+    assert len(serving.changes) == served + 1
+    registry.promote(versions[2])
+    assert registry.rollback() == versions[served]
+    assert sorted(path.name for path in registry.home.iterdir()) == ["models", "serving.json"]
 
 
 def test_difference(save: Any) -> None:

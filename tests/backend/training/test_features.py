@@ -123,7 +123,7 @@ def test_views_are_what_any_training_sees(tmp_path: Path, examples: Examples, mo
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cached_views": 2}, "cached_views is 2; expected 0, or a whole number from 1 with frozen_blocks 5"),
+        ({"cached_views": 2}, "cached_views is 2; expected 0, or a whole number from 1 with frozen_blocks from 1"),
         ({"frozen_head": True}, "frozen_head is True; expected False unless"),
         ({"backbone_rate": 0.0}, "backbone_rate is 0.0"),
         ({"shrink": 1.5}, "shrink is 1.5"),
