@@ -59,6 +59,7 @@ def command(
             promote=change if promote else None,
             login=login,
             remove_old=remove_old,
+            home=home,
             progress=progress,
         )
     if as_json:

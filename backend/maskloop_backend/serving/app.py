@@ -172,7 +172,9 @@ class Server:
                 raise StudioError(f"missing: {studio}")
             with StudioClient(studio.url, studio.token) as client:
                 # it is promoted; this server follows within seconds
-                done = rollout(client, project, version, promote=lambda name: None, login=login)
+                done = rollout(
+                    client, project, version, promote=lambda name: None, login=login, home=self.settings.home
+                )
         except StudioError as error:
             log(logging.ERROR, "rollout_failed", project=project, version=version, error=error)
         else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..model.record import VERSION_PATTERN
 from .client import Json, StudioClient
@@ -44,6 +47,7 @@ def rollout(
     promote: Callable[[str], None] | None = None,
     login: BackendLogin | None = None,
     remove_old: bool = False,
+    home: Path | None = None,
     patience: float = 120.0,
     progress: Progress = lambda done, total: None,
 ) -> RolledOut:
@@ -61,6 +65,8 @@ def rollout(
         login: credentials of the backend, where it wants any.
         remove_old: delete the predictions of other versions of ours, in tasks without any annotation that have one of
             this version.
+        home: rollouts of a project that share this home take turns: two at once would both find a task without a
+            prediction, and Label Studio would store two.
         patience: seconds until a promoted version must be served.
         progress: called with (tasks done, all tasks) while predictions are retrieved.
 
@@ -68,6 +74,21 @@ def rollout(
         StudioError: the project is not connected, the backend serves another version, or Label Studio refuses.
     """
     found = client.project(project)
+    number = int(found["id"])
+    with _turn(home, number):
+        return _rollout(client, found, version, promote, login, remove_old, patience, progress)
+
+
+def _rollout(
+    client: StudioClient,
+    found: Json,
+    version: str | None,
+    promote: Callable[[str], None] | None,
+    login: BackendLogin | None,
+    remove_old: bool,
+    patience: float,
+    progress: Progress,
+) -> RolledOut:
     number = int(found["id"])
     connection = _connection(client, number)
     if connection.get("auth_method") == "BASIC_AUTH" and login is None:
@@ -112,6 +133,18 @@ def rollout(
         tasks_with_predictions=sum(version in task.versions for task in waiting),
         removed=removed,
     )
+
+
+@contextmanager
+def _turn(home: Path | None, project: int) -> Iterator[None]:
+    """Wait for other rollouts of a project; the kernel ends the turn of a process that dies, however it dies."""
+    if home is None:
+        yield
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / f"rollout-{project}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _connection(client: StudioClient, project: int) -> Json:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from maskloop_backend.studio.client import StudioClient
@@ -9,7 +13,7 @@ from maskloop_backend.studio.connect import CHUNK, BackendLogin
 from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.rollout import rollout
 
-from .studio import VERSION, FakeStudio
+from .studio import LEGACY, VERSION, FakeStudio
 
 NEW = "fcn32s-small-20261123-00000002"
 LOGIN = BackendLogin("ls", "s3cret")
@@ -105,3 +109,19 @@ def test_what_cannot_be_rolled_out(studio: FakeStudio, client: StudioClient) -> 
     with pytest.raises(StudioError, match="project 5 is not connected; `maskloop connect --project 5`"):
         rollout(client, 5)
     assert studio.project["model_version"] == VERSION
+
+
+def test_two_at_once_store_every_prediction_once(studio: FakeStudio, client: StudioClient, tmp_path: Path) -> None:
+    """The server rolls out what a training promoted, just when somebody does so by hand."""
+    serve(studio, NEW)
+    started = threading.Barrier(2)
+
+    def roll_out() -> None:
+        with StudioClient(client.url, LEGACY) as own:
+            started.wait()
+            rollout(own, 5, NEW, home=tmp_path)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(roll_out) for _ in range(2)]:
+            done.result()
+    assert sum(version == NEW for _, version in studio.predictions) == 37
