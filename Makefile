@@ -48,11 +48,13 @@ test: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/codecs.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
-	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/convert.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
+	$(BIN)/python benchmarks/convert.py --memory 1000 10000
 	$(BIN)/python benchmarks/serving.py
 
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
+	$(BIN)/python fuzz/formats.py --runs $$(( $(FUZZ_RUNS) / 5 ))
 
 crashes: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/crashes

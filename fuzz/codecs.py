@@ -27,6 +27,8 @@ from pycocotools import mask as pycoco
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
 
+from mutations import mutate
+
 from maskloop_converters.codecs import coco_rle, png, studio_rle, tfexample
 from maskloop_converters.errors import CodecError
 from maskloop_converters.masks import RunList
@@ -192,32 +194,6 @@ def mutate_records(data: bytes, other: bytes, source: random.Random) -> bytes:
         body = bytes(out[at + 12 : at + 12 + size])
         out[at + 12 + size : at + 16 + size] = struct.pack("<I", tfexample.masked_crc(body))
         at += 16 + size
-    return bytes(out)
-
-
-def mutate(data: bytes, other: bytes, source: random.Random) -> bytes:
-    """Return a damaged copy: flipped bits, set, lost, doubled or foreign bytes, another length."""
-    out = bytearray(data)
-    for _ in range(source.choice((1, 1, 2, 4, 16))):
-        at = source.randrange(len(out) + 1)
-        kind = source.randrange(7)
-        if kind == 0 and at < len(out):
-            out[at] ^= 1 << source.randrange(8)
-        elif kind == 1 and at < len(out):
-            out[at] = source.choice((0, 1, 127, 128, 255, source.randrange(256)))
-        elif kind == 2:
-            del out[at:]
-        elif kind == 3:
-            del out[at : at + source.randrange(1, 9)]
-        elif kind == 4:
-            out[at:at] = out[at : at + source.randrange(1, 40)]
-        elif kind == 5:
-            start = source.randrange(len(other) + 1)
-            out[at : at + source.randrange(20)] = other[start : start + source.randrange(20)]
-        else:
-            size = source.choice((4, 8))
-            number = source.choice((0, 1, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 60, (1 << 64) - 1))
-            out[at : at + size] = (number & (1 << 8 * size) - 1).to_bytes(size, source.choice(("big", "little")))
     return bytes(out)
 
 

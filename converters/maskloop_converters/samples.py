@@ -15,6 +15,7 @@ from .masks import RunList
 from .report import Tally
 
 Color = tuple[int, int, int]
+LARGEST_LABEL_ID = (1 << 32) - 1
 Origin = Literal["manual", "prediction", "prediction-changed"]
 
 
@@ -51,6 +52,10 @@ class LabelSet:
     background_id: int | None = None
 
     def __post_init__(self) -> None:
+        roles = [label_id for label_id in (self.ignore_id, self.background_id) if label_id is not None]
+        for label_id in (*(label.id for label in self.labels), *roles):
+            if not 0 <= label_id <= LARGEST_LABEL_ID:
+                raise LabelError(f"label id {label_id} is not in 0..{LARGEST_LABEL_ID}, what a label map can hold")
         for what in ("id", "name"):
             seen: set[Any] = set()
             for label in self.labels:

@@ -22,6 +22,10 @@ def relative_path(name: str, where: str) -> PurePosixPath:
         raise FormatError(
             f"{where}: the file name {name!r} does not stay inside the dataset; expected a relative path without '..'"
         )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{where}: the file name {name!r} is no text that a file can be called: {error}") from None
     return path
 
 

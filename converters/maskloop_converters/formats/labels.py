@@ -153,7 +153,10 @@ def _optional_id(value: Any, what: str) -> int | None:
 
 
 def _color(parts: Iterable[Any]) -> Color:
-    values = [int(part) for part in parts]
+    try:
+        values = [int(part) for part in parts]
+    except (TypeError, ValueError, OverflowError):
+        raise LabelError(f"a colour is three numbers 0..255, received {parts!r:.80}") from None
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
         raise LabelError(f"a colour is three numbers 0..255, received {values}")
     return values[0], values[1], values[2]

@@ -14,11 +14,14 @@ _ORIGINS = ("manual", "prediction", "prediction-changed")
 
 
 def dumps(value: Any, where: str) -> str:
-    """Return compact JSON; DataError names the record when a value is not JSON (NaN, infinity, bytes, ...)."""
+    """Return compact JSON; DataError names the record when a value is not JSON (NaN, bytes, half a character, ...)."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        if not text.isascii():
+            text.encode()  # a lone half of a surrogate pair is no text in any file
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: an attribute is no JSON value: {error}") from error
+    return text
 
 
 def check_labels(sample: Sample, known_ids: frozenset[int], where: str) -> None:

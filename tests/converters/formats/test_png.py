@@ -127,6 +127,29 @@ def test_voc_layout(tmp_path: Path) -> None:
     assert [s.id for s in png.read(tmp_path, split="val")] == ["2"]
 
 
+def test_voc_objects_are_instances(tmp_path: Path) -> None:
+    photo(tmp_path / "JPEGImages" / "1.jpg", 2, 4)
+    save(tmp_path / "SegmentationClass" / "1.png", [[0, 7, 255, 7], [20, 20, 7, 7]], "P")
+    save(tmp_path / "SegmentationObject" / "1.png", [[0, 1, 255, 3], [2, 2, 1, 0]], "P")
+    (only,) = png.read(tmp_path)
+    assert [(r.label, r.instance) for r in only.regions] == [(7, None), (7, 1), (7, 3), (20, 2), (255, None)]
+    assert only.label_map(VOC).tolist() == [[0, 7, 255, 7], [20, 20, 7, 7]]  # classes are as without objects
+    assert only.masks.mask(1).astype(int).tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    save(tmp_path / "SegmentationObject" / "1.png", [[0, 1, 255]], "P")
+    with pytest.raises(FormatError, match=r"sample 1: the mask .*SegmentationObject.1\.png is 3 x 1 pixels"):
+        list(png.read(tmp_path))
+
+
+def test_cityscapes_instance_ids_are_instances(tmp_path: Path) -> None:
+    photo(tmp_path / "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", 1, 5)
+    save(tmp_path / "gtFine/val/bonn/bonn_0_gtFine_labelIds.png", [[0, 26, 26, 26, 7]])
+    ids = np.array([[0, 26, 26000, 26017, 7]], np.uint16)
+    Image.fromarray(ids).save(tmp_path / "gtFine/val/bonn/bonn_0_gtFine_instanceIds.png")
+    (only,) = png.read(tmp_path)
+    assert [(r.label, r.instance) for r in only.regions] == [(7, None), (26, None), (26, 0), (26, 17)]
+    assert only.label_map(CITYSCAPES).tolist() == [[0, 26, 26, 26, 7]]
+
+
 def test_cityscapes_layout(tmp_path: Path) -> None:
     photo(tmp_path / "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", 1, 3)
     save(tmp_path / "gtFine/val/bonn/bonn_0_gtFine_labelIds.png", [[0, 26, 33]])

@@ -124,7 +124,7 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that a label has no place for; a category over itself says nothing."""
     others = {name: value for name, value in record.items() if name not in _CATEGORY_FIELDS}
     if others.get("supercategory") == record.get("name"):
-        del others["supercategory"]
+        others.pop("supercategory", None)
     return others
 
 

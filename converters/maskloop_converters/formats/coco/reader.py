@@ -19,7 +19,7 @@ from ..images import probe
 from ..json_stream import scan
 from ..labels import read_labels
 from ..parts import SKIPPED, assemble
-from ..records import attributes, image_size, origin, region_from_json, score, whole_number
+from ..records import attributes, check_labels, image_size, origin, region_from_json, score, whole_number
 from .extras import (
     ANNOTATION_FIELDS,
     CATEGORIES,
@@ -210,7 +210,9 @@ class _Part:
             regions, masks = _insert(regions, masks, hidden, size, where)
         sample_id = extras.get("id", str(record["id"]))
         own = attributes_of(record, IMAGE_FIELDS, where)
-        return Sample(str(sample_id), image, masks, tuple(regions), own)
+        sample = Sample(str(sample_id), image, masks, tuple(regions), own)
+        check_labels(sample, self.labels.known_ids, where)
+        return sample
 
     def _instances(
         self, annotations: list[dict[str, Any]], size: tuple[int, int], policy: ErrorPolicy

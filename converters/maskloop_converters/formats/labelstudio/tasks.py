@@ -295,7 +295,7 @@ def shapes(result: list[Any], where: str) -> tuple[list[Shape | FormatError], li
             continue
         value, kind, region_id = item.get("value"), item.get("type"), _text(item.get("id"))
         known = by_id.get(region_id) if region_id else None
-        is_mask = isinstance(value, dict) and kind in _MASK_TYPES and _has_geometry(value)
+        is_mask = isinstance(value, dict) and isinstance(kind, str) and kind in _MASK_TYPES and _has_geometry(value)
         if known is not None and (not is_mask or kind != known.item.get("type")):
             bare = {k: v for k, v in value.items() if k not in _GEOMETRY} if isinstance(value, dict) else value
             known.companions.append({**item, "value": bare})

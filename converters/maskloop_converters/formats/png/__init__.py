@@ -10,8 +10,8 @@ Our own layout, the one that :func:`write` makes, keeps everything of a sample:
 
 Without ``maskloop.jsonl`` the same folders are read as plain images and label maps; ``train.txt``, ``val.txt`` with a
 name a line, sub-folders of that name, or one such dataset a sub-folder make parts. Read as well: CamVid's layout
-(``train.txt`` with two paths a line, ``train/`` beside ``trainannot/``), VOC's (``JPEGImages``, ``SegmentationClass``)
-and Cityscapes' (``*_labelIds.png``).
+(``train.txt`` with two paths a line, ``train/`` beside ``trainannot/``), VOC's (``JPEGImages``, ``SegmentationClass``,
+``SegmentationObject``) and Cityscapes' (``*_labelIds.png``, ``*_instanceIds.png``).
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ class Entry:
         image: file of the image, None where only the mask is there.
         mask: file of the label map, None where only the image is there.
         split: the part that it belongs to, None where the dataset has no parts.
+        instances: file that tells objects of a class apart: VOC's numbers them from 1, Cityscapes' holds class * 1000 +
+            number for them; None where there is none.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Entry:
     image: Path | None
     mask: Path | None
     split: str | None = None
+    instances: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,8 @@ def _voc(root: Path) -> Layout | None:
     for key in keys:
         image, mask = pairs.get(key, (None, None))
         name = image.relative_to(root / "JPEGImages").as_posix() if image else f"{key}.jpg"
-        entries.append(Entry(key, name, image, mask, member.get(key)))
+        objects = root / "SegmentationObject" / f"{key}.png"
+        entries.append(Entry(key, name, image, mask, member.get(key), objects if objects.is_file() else None))
     return Layout("voc", entries, VOC)
 
 
@@ -143,10 +147,12 @@ def _cityscapes(root: Path) -> Layout | None:
         image_key=lambda key: key.removesuffix("_leftImg8bit"),
         mask_key=lambda key: key.removesuffix("_gtFine_labelIds") if key.endswith("_gtFine_labelIds") else None,
     )
-    entries = [
-        Entry(key, f"{key}_leftImg8bit.png", image, mask, PurePosixPath(key).parts[0])
-        for key, (image, mask) in pairs.items()
-    ]
+    entries = []
+    for key, (image, mask) in pairs.items():
+        objects = root / "gtFine" / f"{key}_gtFine_instanceIds.png"
+        split = PurePosixPath(key).parts[0]
+        instances = objects if objects.is_file() else None
+        entries.append(Entry(key, f"{key}_leftImg8bit.png", image, mask, split, instances))
     return Layout("cityscapes", entries, CITYSCAPES)
 
 

@@ -19,7 +19,7 @@ from ..file_names import relative_path
 from ..images import probe
 from ..labels import find_label_file, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
-from ..records import attributes, image_size, region_from_json, whole_number
+from ..records import attributes, check_labels, image_size, region_from_json, whole_number
 from .label_maps import Decoder, read_pixels
 from .layout import INDEX, SPLITS, Entry, find_layout, why_not
 
@@ -50,7 +50,8 @@ def read(
 ) -> Dataset:
     """Return a dataset of images with PNG masks.
 
-    Label maps become one region a class that is there; pixels of :attr:`LabelSet.fill_id` belong to no region.
+    Label maps become one region a class that is there, or one an object where VOC's ``SegmentationObject`` or Cityscapes'
+    ``*_instanceIds.png`` tells objects apart; pixels of :attr:`LabelSet.fill_id` belong to no region.
 
     Args:
         path: the dataset's folder, see the module for the layouts.
@@ -139,10 +140,14 @@ def _plain_sample(entry: Entry, decode: Decoder) -> Sample:
     if entry.mask is None:
         raise FormatError(f"{where}: there is no mask for the image {entry.image}")
     info = probe(entry.image, where)
-    ids, masks = decode.regions(entry.mask, (info.height, info.width), where)
-    regions = tuple(Region(label) for label in ids)
+    size = (info.height, info.width)
+    if entry.instances is not None:
+        regions, masks = decode.objects(entry.mask, entry.instances, size, where)
+    else:
+        ids, masks = decode.regions(entry.mask, size, where)
+        regions = [Region(label) for label in ids]
     image = ImageRef(entry.name, entry.image, exif_orientation=info.orientation)
-    return Sample(entry.id, image, masks, regions)
+    return Sample(entry.id, image, masks, tuple(regions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +164,15 @@ class _Indexed:
     def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
         decode = Decoder(self.labels)
         path = self.root / INDEX
+        known = self.labels.known_ids
         with path.open("rb") as lines:
             next(lines)
             for number, line in enumerate(lines, 2):
                 with policy.record(SKIPPED):
                     where = f"{path}, line {number}"
-                    yield _indexed_sample(self.root, _record(line, where), decode, self.soft, where)
+                    sample = _indexed_sample(self.root, _record(line, where), decode, self.soft, where)
+                    check_labels(sample, known, where)
+                    yield sample
 
 
 def _indexed(root: Path, labels: LabelSet | None, split: str | None, soft: bool) -> _Indexed:

@@ -20,7 +20,7 @@ from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..images import probe
 from ..labels import find_label_file, label_names, labels_from_json, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
-from ..records import attributes, region_from_json, whole_number
+from ..records import attributes, check_labels, region_from_json, whole_number
 from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files, read_label_map
 from .schemas import (
     DIVISOR,
@@ -127,7 +127,12 @@ def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
             own = document.get("tfrecord", {})
             own_labels = labels_from_json(document)
             schema: Schema = own.get("schema") or _schema_of(found)
-            if schema not in SCHEMAS or not all(isinstance(n, int) for n in own.get("lengths", [])):
+            lengths, split = own.get("lengths", []), own.get("split")
+            if (
+                schema not in SCHEMAS
+                or not (isinstance(lengths, list) and all(isinstance(n, int) and n >= 0 for n in lengths))
+                or not (split is None or isinstance(split, str))
+            ):
                 raise FormatError("its member 'tfrecord' is damaged")
             numbers = _own_numbers(own, own_labels)
         except (OSError, ValueError, TypeError, RecursionError, AttributeError) as error:
@@ -165,7 +170,10 @@ def _own_numbers(own: Mapping[str, Any], labels: LabelSet) -> Numbers | None:
         return None
     ignored = own.get("ignored")
     positions = {label_id: k for k, label_id in enumerate(label_names(labels))}
-    return Numbers(int(own.get("shift", 0)), ignored, bool(own.get("wide")), positions)
+    shift = whole_number(own.get("shift", 0), "shift")
+    if ignored is not None and whole_number(ignored, "ignored") >= IGNORED:
+        raise FormatError(f"ignored is the id of 255 in label maps, below 255, received {ignored}")
+    return Numbers(shift, ignored, own.get("wide") is True, positions)
 
 
 def _foreign_numbers(labels: LabelSet) -> Numbers:
@@ -307,7 +315,9 @@ class _Decoder:
                 )
             orientation = info.orientation
         extra = attributes(record.get("attributes"), where)
-        return Sample(record["id"], ImageRef(name, data or None, uri, orientation), masks, regions, extra)
+        sample = Sample(record["id"], ImageRef(name, data or None, uri, orientation), masks, regions, extra)
+        check_labels(sample, self.labels.known_ids, where)
+        return sample
 
     def _label_map(self, features: _FEATURES, size: tuple[int, int]) -> NDArray[Any]:
         """Return the map of label ids, (H, W)."""

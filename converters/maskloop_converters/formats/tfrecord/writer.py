@@ -179,6 +179,12 @@ class _Writer:
         example = features(self.schema, sample, picture, labels, self.names, self.numbers)
         soft = sum(region.edge.positions.size for region in sample.regions if region.edge is not None)
         self.report.losses.add("soft edge pixels made hard", f"{where}: {soft}", soft)
+        if self.schema == "segmentation" and self.numbers.wide:
+            self.report.notes.add(
+                f"label maps of 16 bits, as ids go up to {max(self.names)}: DeepLab and tf-models decode 8 and see other "
+                "labels (ids up to 255 are safe)",
+                where,
+            )
         if self.schema == "panoptic" or (self.schema == "segmentation" and label_map_loss(sample, labels)):
             example[MASKS] = coco_rle.encode(sample.masks)
         record: dict[str, Any] = {

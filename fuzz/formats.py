@@ -1,0 +1,209 @@
+"""Damage files of datasets of every format: reading and inspecting must give valid samples or raise MaskloopError.
+
+    python fuzz/formats.py --runs 20000                 # that many damaged datasets for each format
+    python fuzz/formats.py --format coco --start 700    # go on, or repeat one: --start N --runs 1
+
+A dataset is damaged by its number alone, so a failure is repeated by the command that is printed with it. Memory is
+bounded by a limit of address space, time by a timer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
+
+from mutations import mutate, mutate_document, mutate_text
+
+import maskloop_converters as mc
+from maskloop_converters.errors import MaskloopError
+from maskloop_converters.registry import FORMATS
+
+RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
+MEMORY = 1 << 30  # address space beyond what is mapped at the start; more is a failure
+SECONDS = 10  # for one dataset of three small images
+TEXTS = frozenset({".json", ".jsonl", ".xml", ".txt", ".pbtxt"})
+
+WRITTEN: dict[str, list[dict[str, Any]]] = {
+    "png": [{"masks": m} for m in ("auto", "index", "color", "binary")] + [{"layout": n} for n in ("voc", "camvid")],
+    "coco": [{}, {"compressed": False}, {"kind": "panoptic"}],
+    "tfrecord": [{"schema": s} for s in ("segmentation", "panoptic", "detection", "tfds")] + [{"compression": "GZIP"}],
+    "labelstudio": [{}, {"kind": "predictions"}, {"encoding": "bitmask"}],
+}
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A valid dataset: the bytes of its files by path, and the file or folder that is read."""
+
+    files: dict[str, bytes]
+    entry: str
+
+
+class TooSlow(BaseException):
+    """Reading took longer than any valid file of the size would."""
+
+
+def dataset(overlapping: bool) -> mc.Dataset:
+    labels = mc.LabelSet.from_names(["sky", "road", "car", "person"], ignore_id=255)
+    samples = []
+    for k in range(3):
+        height, width = 14 + k, 17
+        y, x = np.indices((height, width))
+        label_map = (y // 5 + (np.hypot(y - 7, x - 9) < 4)).astype(np.uint8)
+        ids, masks = mc.RunList.from_label_map(label_map)
+        regions = [mc.Region(int(i), id=f"r{i}", score=0.5 if k else None) for i in ids]
+        if overlapping:
+            masks = mc.RunList.concatenate([masks, masks.select([0])])
+            regions.append(mc.Region(2, id="over", crowd=True, instance=3, attributes={"a": [1, "b"]}))
+        picture = io.BytesIO()
+        Image.fromarray(np.full((height, width, 3), 80 * k, np.uint8)).save(picture, "PNG")
+        image = mc.ImageRef(f"train/{k}.png", picture.getvalue())
+        samples.append(mc.Sample(str(k + 1), image, masks, tuple(regions), {"where": "here"}))
+    return mc.Dataset(labels, samples, count=3)
+
+
+def seeds(name: str, folder: Path) -> list[Seed]:
+    found = []
+    for number, options in enumerate(WRITTEN[name]):
+        for overlapping in (False, True):
+            path = folder / f"{number}-{overlapping}"
+            mc.write(dataset(overlapping), path, name, **options)
+            if name == "png":  # as other programs lay it out, without our index
+                bare = folder / f"{number}-{overlapping}-bare"
+                shutil.copytree(path, bare)
+                (bare / "maskloop.jsonl").unlink()
+                found.append(Seed(tree(bare), ""))
+            found.append(Seed(tree(path), ""))
+    if name == "labelstudio":
+        found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
+    return found
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def damaged(seed: Seed, others: list[Seed], source: random.Random) -> dict[str, bytes]:
+    """Return a dataset with one or two of its files damaged, lost or exchanged; images are damaged seldom."""
+    files = dict(seed.files)
+    for _ in range(source.choice((1, 1, 1, 2))):
+        texts = [n for n in files if Path(n).suffix in TEXTS]
+        names = texts if texts and source.random() < 0.6 else [n for n in files if not n.startswith("images/")]
+        name = source.choice(names or list(files) or [""])
+        if not name:
+            return files
+        data, other = files[name], source.choice(list(source.choice(others).files.values()))
+        kind = source.random()
+        if kind < 0.03:
+            del files[name]
+        elif kind < 0.05:
+            files[name] = other
+        elif kind < 0.4 and Path(name).suffix in TEXTS:
+            files[name] = mutate_document(data, source)
+        elif kind < 0.75 and Path(name).suffix in TEXTS:
+            files[name] = mutate_text(data, other, source)
+        else:
+            files[name] = mutate(data, other, source)
+    return files
+
+
+def check(path: Path, name: str, source: random.Random) -> None:
+    """Read a dataset in one of the ways that there are."""
+    way = source.randrange(4)
+    if way == 0:
+        mc.inspect(path)
+        return
+    options: dict[str, Any] = {"on_error": "skip" if way == 1 else "fail"}
+    if name in ("png", "labelstudio") and source.random() < 0.3:
+        options["soft"] = True
+    if name == "labelstudio":
+        options["annotations"] = source.choice(("latest", "ground-truth", "all", "majority"))
+    found = mc.read(path, name, **options)
+    known = found.labels.known_ids
+    for sample in found:
+        assert len(sample.regions) == len(sample.masks.validate())
+        assert (sample.height, sample.width) == (sample.masks.height, sample.masks.width)
+        assert all(region.label in known for region in sample.regions)
+        assert not Path(sample.image.name).is_absolute()
+
+
+def run(name: str, start: int, runs: int) -> bool:
+    """Damage datasets number start..start + runs - 1 of a format; return whether all passed."""
+    read, begun, slowest = 0, time.monotonic(), 0.0
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
+        valid = seeds(name, Path(place))
+        work = Path(place, "work")
+        for number in range(start, start + runs):
+            source = random.Random(f"{name} {number}")
+            seed = source.choice(valid)
+            files = damaged(seed, valid, source)
+            work.mkdir()
+            for file, data in files.items():
+                (work / file).parent.mkdir(parents=True, exist_ok=True)
+                (work / file).write_bytes(data)
+            clock = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            try:
+                check(work / seed.entry, name, source)
+                read += 1
+            except MaskloopError:
+                pass
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                traceback.print_exc()
+                print(f"{name}: dataset {number} ended in {type(error).__name__}, expected samples or MaskloopError")
+                print(f"repeat: python fuzz/formats.py --format {name} --start {number} --runs 1")
+                return False
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            slowest = max(slowest, time.monotonic() - clock)
+            shutil.rmtree(work)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    seconds = time.monotonic() - begun
+    print(f"{name}: {runs} datasets from {start}: {read} read, {runs - read} refused with MaskloopError; "
+          f"{runs / seconds:.0f}/s, the slowest {slowest:.1f} s, peak {peak} MiB", flush=True)  # fmt: skip
+    return True
+
+
+def too_slow(number: int, frame: FrameType | None) -> Iterator[None]:
+    raise TooSlow(f"reading took more than {SECONDS} s")
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20_000, help="datasets for each format (default %(default)s)")
+    parser.add_argument("--start", type=int, default=0, help="number of the first one (default %(default)s)")
+    parser.add_argument("--format", choices=list(FORMATS), action="append", help="only this one (may be repeated)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGALRM, too_slow)
+    for name in FORMATS:  # what is imported later counts too
+        mc.registry.load_format(name)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY,) * 2)
+    results = [run(name, arguments.start, arguments.runs) for name in arguments.format or FORMATS]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
