@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bundle import Bundle
-from .strategies import Strategy, choose, needed, needs_model, usefulness
+from .strategies import Strategy, choose, looks_at_labelled, needed, needs_model, usefulness
 from .uncertainty import Prober, Signals
 
 
@@ -47,6 +47,9 @@ def rank(
 ) -> list[Ranked]:
     """Rank images that nobody labelled: the batch that the strategy chooses first, then the others by usefulness.
 
+    Without a budget, batches of a tenth follow each other, each chosen from what the ones before it left: chosen all at
+    once, diversity would have nothing to choose from, and the model's doubts no say.
+
     Args:
         bundle: the model version that is asked.
         images: (id, uint8 (H, W, 3) RGB) of those that are not labelled; taken one at a time.
@@ -74,17 +77,31 @@ def rank(
             if each is not None:
                 each(seen)
 
-    if strategy in ("default", "diverse"):
+    if looks_at_labelled(strategy):
         look(labelled, known, [])
     look(images, pool, ids)
     count = len(pool) if budget is None else min(budget, len(pool))
-    chosen = choose(strategy, pool, count, labelled=known, seed=seed)
+    chosen = _chosen(strategy, pool, count, -(-len(pool) // 10) if budget is None else count, known, seed)
     figures = None if prober is None else [usefulness(strategy, signals) for signals in pool]
     order = chosen + _others(len(pool), chosen, figures, seed)
     return [
         Ranked(ids[index], place, place <= count, None if figures is None else round(figures[index], 6))
         for place, index in enumerate(order, 1)
     ]
+
+
+def _chosen(
+    strategy: Strategy, pool: Sequence[Signals], count: int, batch: int, known: Sequence[Signals], seed: int
+) -> list[int]:
+    """Return ``count`` indices, chosen in batches."""
+    chosen: list[int] = []
+    while len(chosen) < count:
+        left = sorted(set(range(len(pool))) - set(chosen))
+        labelled = [*known, *(pool[index] for index in chosen)]
+        following = min(batch, count - len(chosen))
+        picked = choose(strategy, [pool[index] for index in left], following, labelled=labelled, seed=seed)
+        chosen += [left[index] for index in picked]
+    return chosen
 
 
 def _others(count: int, chosen: Sequence[int], figures: Sequence[float] | None, seed: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from maskloop_converters.errors import DataError, FormatError
 
 from ..studio import label_config
 from ..studio.client import StudioClient
+from ..studio.errors import ImageError
 from ..studio.images import ImageFetcher, decode
 
 Image = tuple[str, NDArray[np.uint8]]
@@ -70,22 +71,45 @@ def from_path(path: Path) -> Source:
     return Source(tuple(sample.id for sample in samples), images())
 
 
-def from_project(client: StudioClient, fetcher: ImageFetcher, project: int | str) -> Source:
-    """Return the images of a project's tasks that nobody annotated; they are named by the task's id.
+def from_project(
+    client: StudioClient,
+    fetcher: ImageFetcher,
+    project: int | str,
+    *,
+    annotated: bool = False,
+    lost: Callable[[int, ImageError], None] = lambda task, error: None,
+) -> Source:
+    """Return the images of a project's tasks that nobody annotated, or of those that somebody did, named by task id.
+
+    Args:
+        client: of Label Studio.
+        fetcher: of its images.
+        project: id or exact title.
+        annotated: which tasks.
+        lost: called with each task whose image cannot be had, and why; it is left out.
 
     Raises:
-        SourceError: every task is annotated.
+        SourceError: none is left to annotate; while iterated: no image can be had.
         StudioError: Label Studio does not answer.
-        ImageError: an image cannot be had.
     """
     found = client.project(project)
     key = label_config.parse(str(found["label_config"])).image_key
-    ids = [task.id for task in client.task_states(int(found["id"])) if not task.annotations]
-    if not ids:
+    ids = [task.id for task in client.task_states(int(found["id"])) if bool(task.annotations) == annotated]
+    if not ids and not annotated:
         raise SourceError(f"project {found['id']} has no task without an annotation")
 
-    def image(task: int) -> Image:
-        described: dict[str, Any] = client.task(task)
-        return str(task), fetcher.fetch(described, key).array
+    def images() -> Iterator[Image]:
+        missing = 0
+        for task in ids:
+            described: dict[str, Any] = client.task(task)
+            try:
+                image = fetcher.fetch(described, key).array
+            except ImageError as error:
+                missing += 1
+                lost(task, error)
+                continue
+            yield str(task), image
+        if missing and missing == len(ids):
+            raise SourceError(f"none of the {missing} images of project {found['id']} can be had")
 
-    return Source(tuple(map(str, ids)), map(image, ids))
+    return Source(tuple(map(str, ids)), images())

@@ -41,6 +41,11 @@ def needs_model(strategy: Strategy) -> bool:
     return strategy != "random"
 
 
+def looks_at_labelled(strategy: Strategy) -> bool:
+    """Tell whether a strategy looks at the images that are labelled already, to stay away from them."""
+    return strategy in ("default", "diverse")
+
+
 def choose(
     strategy: Strategy,
     pool: Sequence[Signals],

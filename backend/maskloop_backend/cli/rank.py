@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,8 +26,9 @@ from . import options, quiet
     "--labelled",
     type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
-    help="Images that are labelled already; `default` and `diverse` stay away from them.",
+    help="Images that are labelled already; `default` and `diverse` stay away from them.  [default: the project's]",
 )
+@click.option("--apply", is_flag=True, help="Store the order in the project: its tasks are served in it.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is random.")
 @options.home
 @options.json_output
@@ -39,6 +41,7 @@ def command(
     strategy: str,
     budget: int | None,
     labelled: Path | None,
+    apply: bool,
     seed: int,
     home: Path,
     as_json: bool,
@@ -59,17 +62,22 @@ def command(
 
     None of them is best on all data: `maskloop simulate` tells which one is on yours. In Label Studio, projects with
     "Uncertainty sampling" serve tasks by the score of their predictions, the least sure first, without this command.
+    --apply replaces those scores by the place in this order, until the next version's predictions come.
 
     \b
     maskloop rank photos/ --budget 50
     maskloop rank --project "Street scenes" --strategy margin --json
+    maskloop rank --project "Street scenes" --apply
     """
     if (source is None) == (project is None):
         raise click.UsageError("give either SOURCE, images on disk, or --project, one of a Label Studio")
+    if apply and project is None:
+        raise click.UsageError("--apply stores the order in a Label Studio project: give --project")
     quiet.import_keras()
     from ..active import sources
+    from ..active.ordering import Stored, store_order
     from ..active.ranking import rank
-    from ..active.strategies import STRATEGIES
+    from ..active.strategies import STRATEGIES, looks_at_labelled
     from ..registry import Registry
     from ..studio.client import StudioClient
     from ..studio.images import ImageFetcher
@@ -82,28 +90,46 @@ def command(
     model = version or registry.serving()
     if model is None:
         raise click.UsageError(f"no version is served in {home} yet: `maskloop train` makes one, --model names another")
+    client: StudioClient | None = None
+    stored: Stored | None = None
     with ExitStack() as stack:
+        known: sources.Source | None = None
         if source is not None:
             found = sources.from_path(source)
-        else:
+        elif project is not None:
             token = options.required_token(studio_token)
             client = stack.enter_context(StudioClient(studio_url, token))
-            found = sources.from_project(client, ImageFetcher(studio_url, token), project or "")
-        known = None if labelled is None else sources.from_path(labelled)
-        progress = stack.enter_context(bar("images"))
+            of_project = partial(sources.from_project, client, ImageFetcher(studio_url, token), project, lost=_left_out)
+            found = of_project()
+            if labelled is None and looks_at_labelled(chosen):
+                known = of_project(annotated=True)
+        if labelled is not None:
+            known = sources.from_path(labelled)
         total = len(found.names) + (len(known.names) if known is not None else 0)
-        ranked = rank(
-            registry.load(model),
-            found.images,
-            strategy=chosen,
-            budget=budget,
-            labelled=() if known is None else known.images,
-            seed=seed,
-            each=lambda done: progress(done, total),
-        )
+        with bar("images") as progress:
+            ranked = rank(
+                registry.load(model),
+                found.images,
+                strategy=chosen,
+                budget=budget,
+                labelled=() if known is None else known.images,
+                seed=seed,
+                each=lambda done: progress(done, total),
+            )
+        if apply and client is not None and project is not None:
+            order = [int(one.id) for one in ranked]
+            with bar("scores") as progress:
+                stored = store_order(client, project, order, each=lambda done: progress(done, len(order)))
+    if stored is not None:
+        click.echo("\n".join(stored.said()), err=True)
     if as_json:
-        click.echo(json.dumps({"model_version": model, "strategy": strategy, "ranked": [r.to_json() for r in ranked]}))
+        result = {"model_version": model, "strategy": strategy, "ranked": [one.to_json() for one in ranked]}
+        click.echo(json.dumps(result | ({} if stored is None else {"stored": stored.to_json()})))
         return
     for one in ranked:
         figure = "     " if one.usefulness is None else f"{one.usefulness:.3f}"
         click.echo(f"{one.rank:6}  {figure}  {'*' if one.chosen and budget else ' '} {one.id}")
+
+
+def _left_out(task: int, why: Exception) -> None:
+    click.echo(f"task {task} is left out: {why}", err=True)

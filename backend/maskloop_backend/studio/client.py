@@ -257,13 +257,21 @@ class StudioClient:
         counts = self.request("GET", f"/api/projects/{project}/model-versions/")
         return {str(version): int(count) for version, count in (counts or {}).items()}
 
+    def task_predictions(self, task: int, version: str) -> list[int]:
+        """Return the ids of one task's predictions of a model version; Label Studio may have stored several."""
+        found = self.request("GET", "/api/predictions/", params={"task": task})
+        return [int(entry["id"]) for entry in found if entry.get("model_version") == version]
+
     def delete_task_predictions(self, task: int, version: str) -> int:
         """Delete one task's predictions of a model version and return how many there were."""
-        found = self.request("GET", "/api/predictions/", params={"task": task})
-        numbers = [int(entry["id"]) for entry in found if entry.get("model_version") == version]
+        numbers = self.task_predictions(task, version)
         for number in numbers:
             self.request("DELETE", f"/api/predictions/{number}/")
         return len(numbers)
+
+    def score_prediction(self, prediction: int, score: float) -> None:
+        """Give a stored prediction another score; its masks stay as they are."""
+        self.request("PATCH", f"/api/predictions/{prediction}/", json={"score": score})
 
     def retrieve_predictions(self, project: int, tasks: Sequence[int]) -> None:
         """Have Label Studio ask the backend for predictions of tasks that lack the current version's, and store them.

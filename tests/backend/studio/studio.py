@@ -47,6 +47,8 @@ class FakeStudio:
         lost: tasks whose images fail: they never get a prediction.
         labelled: tasks with all annotations that they need.
         half_labelled: tasks with one of two.
+        predictions: (task, version); a prediction's id is its place.
+        scores: id of a prediction -> the score that it was given afterwards.
     """
 
     url: str = ""
@@ -65,6 +67,7 @@ class FakeStudio:
     labelled: set[int] = field(default_factory=set)
     half_labelled: set[int] = field(default_factory=set)
     predictions: list[tuple[int, str]] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     next_id: int = 20
 
@@ -145,6 +148,9 @@ class FakeStudio:
                 return 200, [
                     {"id": i, "model_version": version} for i, (t, version) in pairs if t == int(query["task"])
                 ]
+            case "PATCH", ["api", "predictions", number]:
+                self.scores[int(number)] = body["score"]
+                return 200, {"id": int(number), **body}
             case "DELETE", ["api", "predictions", number]:
                 self.predictions[int(number)] = (0, "deleted")
                 return 204, None
