@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from maskloop_backend.active.plot import curves_svg
-from maskloop_backend.active.simulation import Rounds, curves, simulate
+from maskloop_backend.active.simulation import Rounds, comparison, curves, simulate
 from maskloop_backend.active.strategies import STRATEGIES
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
@@ -78,15 +78,7 @@ def main() -> None:
             cells += [f"{curve.miou[row]:.3f} ± {curve.spread[row]:.3f}"]
             cells += ["" if share is None else f"{share:.1%}" for share in shares]
         print(f"| {count} | " + " | ".join(cells) + " |")
-    by_name = {curve.strategy: curve for curve in drawn}
-    if "random" in by_name:
-        final = by_name["random"]
-        # at the end all have all labels: what counts is the best that random reaches on the way
-        target = final.miou[-1]
-        for curve in drawn:
-            needed = curve.reaches(target)
-            share = "never" if needed is None else f"{needed:.0f} images, {needed / final.labelled[-1]:.0%}"
-            print(f"{curve.strategy} reaches random's final mIoU of {target:.3f} with {share}")
+    print("\n".join(comparison(drawn)))
 
 
 if __name__ == "__main__":

@@ -160,6 +160,31 @@ def curves(points: Sequence[Point]) -> list[Curve]:
     return found
 
 
+def comparison(curves: Sequence[Curve]) -> list[str]:
+    """Return lines for people: with how many labels each strategy reaches what random has at its end.
+
+    Where random itself gains no more than its seeds differ, labels make no difference to this learner, and neither does
+    their choice: that is said instead.
+    """
+    random = next((curve for curve in curves if curve.strategy == "random"), None)
+    if random is None:
+        return []
+    gain, noise = random.miou[-1] - random.miou[0], random.spread[0] + random.spread[-1]
+    if gain <= noise:
+        return [
+            f"random gains {gain:+.3f} mIoU from {random.labelled[0]} to {random.labelled[-1]} labels, and seeds differ by "
+            f"{noise:.3f}: labels make no difference to this learner, so strategies cannot be told apart; train longer, "
+            "or take a backbone that was trained on such images"
+        ]
+    lines = []
+    for curve in curves:
+        if curve is not random:
+            count = curve.reaches(random.miou[-1])
+            how = "never" if count is None else f"with {count:.0f} labels ({count / random.labelled[-1]:.0%})"
+            lines.append(f"{curve.strategy} reaches random's final mIoU of {random.miou[-1]:.3f} {how}")
+    return lines
+
+
 def simulate(
     bundle: Bundle,
     train: Examples,

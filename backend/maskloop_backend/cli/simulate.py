@@ -66,7 +66,7 @@ def command(
     from maskloop_converters.atomic import atomic_file, check_free
 
     from ..active.plot import curves_svg
-    from ..active.simulation import Rounds, curves, simulate
+    from ..active.simulation import Rounds, comparison, curves, simulate
     from ..active.strategies import STRATEGIES
     from ..registry import Registry
     from ..training.dataset import Examples, read_source, split
@@ -114,21 +114,14 @@ def command(
             )
         )
         return
-    final = next((curve for curve in drawn if curve.strategy == "random"), None)
     for curve in drawn:
         click.echo(f"{curve.strategy}")
         click.echo("  labelled   mIoU           to correct next   to correct in all")
         for row in zip(curve.labelled, curve.miou, curve.spread, curve.to_correct, curve.to_correct_rest, strict=True):
             count, miou, spread, following, rest = row
             click.echo(f"  {count:8}   {miou:.3f} ± {spread:.3f}  {_percent(following):>15}   {_percent(rest):>17}")
-        if final is not None and curve is not final:
-            needed = curve.reaches(final.miou[-1])
-            text = (
-                "does not reach"
-                if needed is None
-                else f"reaches with {needed:.0f} images ({needed / final.labelled[-1]:.0%})"
-            )
-            click.echo(f"  {text} what random has with {final.labelled[-1]}")
+    for line in comparison(drawn):
+        click.echo(line)
 
 
 def _percent(share: float | None) -> str:

@@ -112,17 +112,15 @@ def test_poisoned_labels_are_rejected(registry: Registry, write_export: WriteExp
 
 
 def test_what_is_held_out_is_never_trained_on(registry: Registry, write_export: WriteExport) -> None:
-    """However the second training is seeded."""
     path = write_export("held", maps(0, 20))
     quick = plan(overrides={**PLAIN, "epochs": 1})
-    seen = [retrain(path, registry, dataclasses.replace(quick, seed=seed)).training for seed in (0, 1)]
+    training = retrain(path, registry, dataclasses.replace(quick, seed=1)).training
     (directory,) = (registry.home / "projects").iterdir()
     holdout = Holdout.read(directory)
     assert holdout is not None
     held_out = {str(task) for task in range(1, 21) if holdout.contains(str(task))}
     assert len(held_out) == 4
-    for training in seen:
-        assert {*training.train, *training.validation} == {str(task) for task in range(1, 21)} - held_out
+    assert {*training.train, *training.validation} == {str(task) for task in range(1, 21)} - held_out
 
 
 def test_new_labels_grow_the_head_and_people_may_overrule_the_gate(
@@ -176,11 +174,10 @@ class Stop(SilentRetraining):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("effort", ["quick", "full"])
-def test_it_goes_on_where_it_was_interrupted(registry: Registry, write_export: WriteExport, effort: str) -> None:
+def test_it_goes_on_where_it_was_interrupted(registry: Registry, write_export: WriteExport) -> None:
     path = write_export("stopped", maps(0, 20))
     before = registry.serving()
-    short = plan(effort=effort, overrides={**PLAIN, "epochs": 3})
+    short = plan(overrides={**PLAIN, "epochs": 3})
     with pytest.raises(TrainingInterrupted, match="stopped after 4 of 6 steps"):
         retrain(path, registry, short, Stop())
     assert registry.serving() == before
