@@ -199,17 +199,12 @@ def assert_next_shows(loop: Loop, person: Person, client: StudioClient, version:
 def test_corrections_make_a_better_model_that_goes_live_by_itself(
     loop: Loop, client: StudioClient, person: Person, tmp_path: Path
 ) -> None:
-    painted = None
-    person.label_next(loop.project, regions=2)
-    task = person.open_task_id()
-    if task not in loop.corrected:
-        # the stream began with a task that is to stay open
-        task = loop.corrected[0]
-        person.open_task(loop.project, task, regions=2)
+    # not from the label stream, which gives a task that was opened once to the same person again
+    painted = loop.corrected[0]
+    person.open_task(loop.project, painted, regions=len(np.unique(loop.masks(loop.first, painted))))
     # somebody adds a person that the model did not see; hotkeys count the labels from 1
     person.paint("6", (0.45, 0.5), (0.5, 0.6), (0.55, 0.5))
     person.submit()
-    painted = task
     (annotation,) = client.task(painted)["annotations"]
     assert {item["origin"] for item in annotation["result"]} == {"prediction", "manual"}
     for number in loop.corrected:
