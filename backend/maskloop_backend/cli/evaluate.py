@@ -10,7 +10,7 @@ import click
 
 from maskloop_converters.cli import options as reading
 
-from . import options
+from . import options, quiet
 
 if TYPE_CHECKING:
     from ..evaluation.assessment import Assessment
@@ -78,6 +78,7 @@ def command(
     source = Path(targets[-1])
     if not source.exists():
         raise click.UsageError(f"there is no dataset {targets[-1]}; the arguments are [VERSION] DATASET")
+    quiet.import_keras()
     from maskloop_converters.atomic import check_free
 
     from ..evaluation.assessment import assess

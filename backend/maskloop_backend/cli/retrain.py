@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, quiet
 
 
 @click.command
@@ -132,6 +132,7 @@ def command(
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other")
     token = None if project is None else options.required_token(studio_token)
+    quiet.import_keras()
     from ..loop.progress import ProgressFile, RetrainProgress, TerminalRetraining, Together
     from ..loop.retraining import Plan, StudioProject, retrain
     from ..registry import Registry
