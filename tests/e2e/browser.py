@@ -88,8 +88,12 @@ class Person:
         self.page.wait_for_url(lambda url: "/user/login" not in url)
 
     def label_next(self, project: int, *, regions: int) -> None:
-        """Open the label stream of a project and wait until so many regions are drawn."""
-        self.page.goto(f"{self.url}/projects/{project}/data?labeling=1")
+        """Press 'Label All Tasks' and wait until so many regions of the first task are drawn.
+
+        Not `?labeling=1`, which serves tasks as the data manager displays them, whatever the project's sampling is.
+        """
+        self.page.goto(f"{self.url}/projects/{project}/data")
+        self.page.click("text=Label All Tasks")
         self.page.wait_for_function(_ALL_DRAWN, arg=regions)
 
     def open_task(self, project: int, task: int, *, regions: int) -> None:

@@ -187,7 +187,11 @@ def assert_next_shows(loop: Loop, person: Person, client: StudioClient, version:
     label_map = loop.masks(version, expected)
     present = np.unique(label_map).tolist()
     person.label_next(loop.project, regions=len(present))
-    assert person.open_task_id() == expected
+    assert person.open_task_id() == expected, (
+        order,
+        client.project(loop.project)["model_version"],
+        next_task(client, loop.project)["id"],
+    )
     person.screenshot(folder / f"{version}.png")
     drawn = {region.labels[0]: region.alpha > 127 for region in person.drawn()}
     assert set(drawn) == {CLASSES[k] for k in present}
