@@ -5,7 +5,6 @@ Everything lives in one directory and is used again by the next run.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,6 +17,7 @@ from maskloop_converters.formats import png
 from maskloop_converters.formats.labelstudio import config
 
 from ..inference.predictor import Predictor
+from ..locks import held
 from ..registry.store import Registry
 from ..serving.app import create_app
 from ..serving.models import RegistrySource
@@ -88,18 +88,10 @@ def running(
         yield from _running(home, demo, studio_port, backend_port, say, training, retrieval)
 
 
-@contextmanager
-def _alone(demo: Path) -> Iterator[None]:
+def _alone(demo: Path) -> AbstractContextManager[None]:
     """Keep other demos out of a directory: two would train into one registry and share one database."""
-    demo.mkdir(parents=True, exist_ok=True)
-    with (demo / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MaskloopError(
-                f"another `maskloop demo` runs in {demo} already; stop it first, or give this one another --home"
-            ) from error
-        yield
+    busy = f"another `maskloop demo` runs in {demo} already; stop it first, or give this one another --home"
+    return held(demo / "lock", busy=MaskloopError(busy))
 
 
 def _running(

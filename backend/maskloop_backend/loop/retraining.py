@@ -6,11 +6,10 @@ Whatever goes wrong on the way, the serving version stays as it was: it changes 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,6 +28,7 @@ from ..evaluation.measurement import Measurement, MeasurementError, channel_map,
 from ..evaluation.report import write_gate_report, write_report
 from ..inference.prediction import Segmenter
 from ..inference.predictor import Predictor
+from ..locks import held
 from ..model.bundle import Bundle
 from ..registry.store import Registry
 from ..studio.client import StudioClient
@@ -557,15 +557,7 @@ def _directory(home: Path, source: Path) -> Path:
     return home / "projects" / f"{resolved.stem[:40]}-{digest}"
 
 
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Hold the only right to retrain on a project; the kernel gives it back when the process dies, however it dies."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RetrainingBusyError(
-                f"another retraining is at work on {directory.name}; wait for it, or end it (`maskloop jobs`)"
-            ) from error
-        yield
+def _alone(directory: Path) -> AbstractContextManager[None]:
+    """Hold the only right to retrain on a project."""
+    busy = f"another retraining is at work on {directory.name}; wait for it, or end it (`maskloop jobs`)"
+    return held(directory / ".lock", busy=RetrainingBusyError(busy))

@@ -5,7 +5,6 @@ Whatever interrupts it (kill -9, a full disk, two processes at once), a version 
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskloop_converters.atomic import sync
 
+from ..locks import held
 from ..model import record as records
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
 from . import archive, history
@@ -316,10 +316,7 @@ class Registry:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the only right to change anything, and clear what killed processes left half-written."""
-        self.models.mkdir(parents=True, exist_ok=True)
-        with (self.models / ".lock").open("w") as lock:
-            # the kernel gives the lock back when the process dies, however it dies
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held(self.models / ".lock"):
             for left in self.models.glob(f"{_ASIDE}*"):
                 shutil.rmtree(left)
             for left in self.home.glob(f".{self._serving.name}.*.partial"):

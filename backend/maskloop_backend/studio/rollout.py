@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..locks import held
 from ..model.record import VERSION_PATTERN
 from .client import Json, StudioClient
 from .connect import BackendLogin, Progress, connection_values, retrieve_predictions
@@ -75,7 +75,7 @@ def rollout(
     """
     found = client.project(project)
     number = int(found["id"])
-    with _turn(home, number):
+    with nullcontext() if home is None else held(home / f"rollout-{number}.lock"):
         return _rollout(client, found, version, promote, login, remove_old, patience, progress)
 
 
@@ -133,18 +133,6 @@ def _rollout(
         tasks_with_predictions=sum(version in task.versions for task in waiting),
         removed=removed,
     )
-
-
-@contextmanager
-def _turn(home: Path | None, project: int) -> Iterator[None]:
-    """Wait for other rollouts of a project; the kernel ends the turn of a process that dies, however it dies."""
-    if home is None:
-        yield
-        return
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / f"rollout-{project}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _connection(client: StudioClient, project: int) -> Json:
