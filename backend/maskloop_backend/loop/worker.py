@@ -173,7 +173,8 @@ class Worker:
             (directory / stale).unlink(missing_ok=True)
         arguments = [
             *(*self._command, "retrain", "--project", str(job.project), "--resume", "--json"),
-            *("--effort", self._effort, "--progress-file", str(directory / PROGRESS_FILE)),
+            # nobody is there to decide: what is gone is left out, counted, and said in the result
+            *("--on-error", "skip", "--effort", self._effort, "--progress-file", str(directory / PROGRESS_FILE)),
             *("--home", str(self._queue.home)),
         ]
         environment = {**os.environ, "MASKLOOP_STUDIO_URL": studio.url, "MASKLOOP_STUDIO_TOKEN": studio.token}

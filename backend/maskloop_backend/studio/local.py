@@ -21,6 +21,8 @@ import httpx
 
 from maskloop_converters.errors import MaskloopError
 
+# In a folder that may be removed and made anew.
+_OURS = ".made-by-maskloop"
 STUDIO_VERSION = "1.23.2"
 # Its first start makes the database: one to two minutes on two cores.
 START_SECONDS = 600.0
@@ -115,7 +117,7 @@ class LocalStudio:
         """Install Label Studio into its virtual environment, once; an install that was cut short is done again.
 
         Raises:
-            LocalStudioError: pip failed; its last lines are in the message.
+            LocalStudioError: pip failed (its last lines are in the message), or the folder holds something else.
         """
         if self._venv_is_given:
             if not (self._venv / "bin/label-studio").exists():
@@ -127,9 +129,16 @@ class LocalStudio:
         marker = self._venv / f".label-studio-{STUDIO_VERSION}"
         if marker.exists():
             return
+        # what was cut short, or is of another Label Studio, goes; what maskloop did not make stays
+        ours = self._venv / _OURS
+        if self._venv.exists() and not ours.exists() and any(self._venv.iterdir()):
+            raise LocalStudioError(
+                f"{self._venv} holds something that maskloop did not make; move it away, or give another --home"
+            )
         self._say(f"Installing Label Studio {STUDIO_VERSION} into {self._venv} (once, about 500 MB)")
         shutil.rmtree(self._venv, ignore_errors=True)
-        self._venv.parent.mkdir(parents=True, exist_ok=True)
+        self._venv.mkdir(parents=True)
+        ours.touch()
         for command in (
             [sys.executable, "-m", "venv", str(self._venv)],
             [str(self._venv / "bin/python"), "-m", "pip", "install", "--quiet", f"label-studio=={STUDIO_VERSION}"],

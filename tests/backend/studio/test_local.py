@@ -105,3 +105,13 @@ def test_an_environment_that_lost_its_program(venv: Path) -> None:
     (venv / "venv/bin/label-studio").unlink()
     with pytest.raises(LocalStudioError, match="has no bin/label-studio"):
         LocalStudio(venv / "data").start()
+
+
+def test_a_folder_that_is_not_ours_is_never_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASKLOOP_STUDIO_VENV", raising=False)
+    theirs = tmp_path / "venv"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("years of work")
+    with pytest.raises(LocalStudioError, match="holds something that maskloop did not make"):
+        LocalStudio(tmp_path / "studio", venv=theirs).install()
+    assert (theirs / "thesis.txt").read_text() == "years of work"
