@@ -130,7 +130,8 @@ def test_a_training_from_the_queue_to_its_result(rig: Rig) -> None:
     assert found is not None
     assert found["step"] == 3
     told = log_tail(directory)
-    assert told.startswith("talk about retrain --project 7 --resume --json --effort full --progress-file")
+    asked = "talk about retrain --project 7 --resume --json --on-error skip --effort full --progress-file"
+    assert told.startswith(asked)
     assert told.endswith(f"--home {rig.home}\n")
     assert "secret" not in told
     assert directory.stat().st_mode & 0o077 == 0
