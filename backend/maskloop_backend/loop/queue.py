@@ -77,7 +77,7 @@ class Job:
         due: it does not start before.
         started: of the last attempt.
         finished: None until it is over.
-        attempts: how often its training was started; more than 1 where something was killed.
+        attempts: how often its training was started without getting further; more than 1 where something was killed.
         cancel: somebody wants it to stop.
         error: why it failed.
         result: what the training printed, JSON.
@@ -287,8 +287,15 @@ class JobQueue:
             ).fetchall()
         return [int(row[0]) for row in dropped]
 
-    def again(self, number: int, reason: str, *, delay: float = 0.0) -> None:
-        """Put a job whose training was killed back into the queue; it does the work of one that waits as well."""
+    def again(self, number: int, reason: str, *, delay: float = 0.0, further: bool = False) -> None:
+        """Put a job whose training was killed back into the queue; it does the work of one that waits as well.
+
+        Args:
+            number: of the job.
+            reason: what it waits for.
+            delay: seconds before it may start.
+            further: the training had got further than the one before it: its attempts are counted anew.
+        """
         with self._transaction() as now:
             self._connection.execute(
                 "UPDATE jobs SET state = 'cancelled', finished = ?, error = ? "
@@ -296,8 +303,9 @@ class JobQueue:
                 (now, f"job {number} is started again and does the same", number),
             )
             self._connection.execute(
-                "UPDATE jobs SET state = 'queued', waits_for = ?, due = ? WHERE id = ? AND state = 'running'",
-                (reason, now + delay, number),
+                "UPDATE jobs SET state = 'queued', waits_for = ?, due = ?, attempts = iif(?, 0, attempts) "
+                "WHERE id = ? AND state = 'running'",
+                (reason, now + delay, further, number),
             )
 
     def cancel(self, number: int) -> Job:
