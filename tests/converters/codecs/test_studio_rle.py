@@ -251,6 +251,19 @@ def test_json_is_read_as_the_json_module_reads_it(text: str) -> None:
             studio_rle.from_json(text.encode())
 
 
+@given(
+    st.lists(st.text("[]012 ,", max_size=8).map(lambda s: f"[{s}]") | st.sampled_from(["[1,2]", "[3, 44]", "[255]"]))
+)
+@settings(max_examples=400)
+def test_many_lists_are_read_like_each_of_them(texts: list[str]) -> None:
+    found = studio_rle.from_json_lists([text.encode() for text in texts])
+    for text, one in zip(texts, found, strict=True):
+        try:
+            assert one == studio_rle.from_json(text.encode())
+        except CodecError as error:
+            assert str(one) == str(error)
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "[1]", "[0, 255]", "[256]", "[300]", "[1000]", "[007]", "[1 2]", "[true]", "[1.0]"]
 )

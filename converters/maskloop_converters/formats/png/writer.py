@@ -154,7 +154,7 @@ class _Loss:
 def label_map_loss(sample: Sample, labels: LabelSet) -> _Loss:
     """Return what is lost when a sample is kept as a label map with the list of its regions beside it."""
     masks = sample.masks
-    covered = int(masks.union([0] * len(masks), 1).areas()[0]) if len(masks) else 0
+    covered = masks.covered_pixels()
     looks_uncovered = any(region.label == labels.fill_id for region in sample.regions)
     return _Loss(
         hidden=int(masks.areas().sum()) - covered,
@@ -178,6 +178,8 @@ class _Writer:
     colors: dict[int, tuple[int, int, int]] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
     _known: frozenset[int] = field(init=False)
+    # that were made for masks, by name
+    _folders: dict[str, Path] = field(default_factory=dict)
     # of the sample that is being written
     _files: list[str] = field(default_factory=list)
 
@@ -290,9 +292,11 @@ class _Writer:
         return files
 
     def _save(self, name: str, data: bytes) -> str:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        folder, _, base = name.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = self.root / folder
+            self._folders[folder].mkdir(parents=True, exist_ok=True)
+        (self._folders[folder] / base).write_bytes(data)
         self._files.append(name)
         return name
 
