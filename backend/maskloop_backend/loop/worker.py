@@ -74,6 +74,7 @@ class Worker:
         grace: seconds from SIGTERM to SIGKILL of a cancelled training; it writes its checkpoint.
         interval: seconds between two looks at what runs.
         retry_delay: seconds after which a training that was killed is started again, the first time.
+        rollout: want each promoted version shown in its project, see :meth:`JobQueue.rollouts`.
         finished: called with each job that is over.
     """
 
@@ -87,6 +88,7 @@ class Worker:
         grace: float = 30.0,
         interval: float = 0.5,
         retry_delay: float = 5.0,
+        rollout: bool = False,
         finished: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self._queue = queue
@@ -96,6 +98,7 @@ class Worker:
         self._grace = grace
         self._interval = interval
         self._retry_delay = retry_delay
+        self._rollout = rollout
         self._finished = finished
         self._child: subprocess.Popen[bytes] | None = None
         self._kill_at: float | None = None
@@ -235,7 +238,9 @@ class Worker:
             _signal(directory, signal.SIGKILL)
 
     def _end(self, job: Job, state: State, *, error: str | None = None, result: Any = None) -> None:
-        for old in self._queue.finish(job.id, state, error=error, result=result):
+        promoted = self._rollout and isinstance(result, dict) and result.get("promoted")
+        version = str(result["version"]) if promoted else None
+        for old in self._queue.finish(job.id, state, error=error, result=result, rollout=version):
             shutil.rmtree(self._queue.directory(old), ignore_errors=True)
         logger.info("job_over job=%d state=%s error=%s", job.id, state, json.dumps(error))
         self._finished(self._queue.job(job.id))
