@@ -259,8 +259,9 @@ class RunList:
         out = np.zeros((len(self), 4), np.int64)
         if not rows.size:
             return out
-        line0, along0 = np.divmod(starts, fast)
-        line1, along1 = np.divmod(ends - 1, fast)
+        last = ends - 1
+        line0, line1 = starts // fast, last // fast  # several times as fast as np.divmod
+        along0, along1 = starts - line0 * fast, last - line1 * fast
         several = line1 > line0  # such a run reaches the end of one line and the start of the next
         along0[several], along1[several] = 0, fast - 1
         first = np.flatnonzero(np.diff(rows, prepend=-1))
