@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from .. import _runs
 from ..errors import CodecError
-from ..masks import RunList
-from ._bits import pack_words, stream_layout
+from ..masks import RunList, plain_label_map
+from ._bits import pack_streams
 
 Stream = bytes | bytearray | memoryview | Sequence[int] | NDArray[Any]
 
@@ -45,15 +45,19 @@ _GAP = bytes(8)  # between streams that are read together: a 64-bit window never
 _BATCH_BYTES = 1 << 20  # streams read together; the tables of bits take some 40 times as much
 
 
-def _run_codes() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """Return the record (value bits 0) and its length in bits for runs of 0.._LONGEST pixels; runs of 0 take no bits."""
+def _run_codes() -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the records of runs of 0.._LONGEST pixels of value 0 and of value 255, left-aligned, and their bits.
+
+    Runs of 0 pixels take no bits.
+    """
     pixels = np.arange(_LONGEST + 1)
     size_class = (pixels > 2).astype(np.int64) + (pixels > 4) + (pixels > 64)
     size = np.array(_SIZES)[size_class]
     code = (((4 | size_class) << size) | (_CHANNELS * pixels - 1)) << 8
     bits = 3 + size + 8
-    code[0] = bits[0] = 0
-    return code.astype(np.uint32), bits.astype(np.uint8)
+    zeros, ones = code << 64 - bits, code + 255 << 64 - bits
+    zeros[0] = ones[0] = bits[0] = 0
+    return zeros.view(np.uint64), ones.view(np.uint64), bits.view(np.uint64)
 
 
 def _steps() -> NDArray[np.uint64]:
@@ -67,7 +71,7 @@ def _steps() -> NDArray[np.uint64]:
     return np.ascontiguousarray(length.astype(np.uint8)).view(np.uint64).ravel()
 
 
-_CODE, _CODE_BITS = _run_codes()
+_ZEROS, _ONES, _CODE_BITS = _run_codes()
 _STEPS = _steps()
 _SPACE = b" \t\r\n"
 _CELLS = np.frombuffer(b"".join(f"{i},".encode().ljust(4, b"\0") for i in range(256)), np.uint32)
@@ -80,60 +84,87 @@ def encode(masks: RunList) -> list[bytes]:
         CodecError: the image has 2**30 pixels or more; the header cannot say so.
     """
     masks = masks.reordered("C")
-    values = _runs.is_ones(masks.offsets).astype(np.uint32)
-    values *= 255
-    return _pack(masks.counts, values, masks.offsets, masks.height * masks.width)
+    return _pack_pairs(*_runs.padded(masks.counts, masks.offsets), masks.height * masks.width)
 
 
 def encode_label_map(label_map: NDArray[Any]) -> tuple[NDArray[Any], list[bytes]]:
     """Return the ids present in a (H, W) integer map, ascending, and the stream of each, in one pass."""
-    ids, masks = RunList.from_label_map(label_map)
-    return ids, encode(masks)
+    pixels = plain_label_map(label_map)
+    ids, counts, offsets = _runs.label_map_runs(pixels, "C")
+    return ids.astype(label_map.dtype), _pack_pairs(counts, offsets, pixels.size)
 
 
 def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
     """Return the stream of a soft mask: (H, W) uint8, opacity 0..255."""
     if alpha.dtype != np.uint8 or alpha.ndim != 2 or not alpha.size:
         raise CodecError(f"opacity is a uint8 array (height, width), not {alpha.dtype} {alpha.shape}")
+    header = _header(alpha.size)
     flat = np.ascontiguousarray(alpha).ravel()
     starts = np.concatenate(([0], _runs.changes(flat, 1) + 1))
     counts = np.diff(starts, append=flat.size)
-    return _pack(counts, flat.take(starts).astype(np.uint32), np.array([0, counts.size]), flat.size)[0]
+    records = (counts + _LONGEST - 1) // _LONGEST  # the longest run, as often as needed, and one of the rest
+    values = flat.take(starts).repeat(records).astype(np.uint64)
+    pieces = np.full(values.size, _LONGEST)
+    pieces[records.cumsum() - 1] = counts - (records - 1) * _LONGEST
+    bits = _CODE_BITS.take(pieces)
+    values <<= np.uint64(64) - bits
+    values |= _ZEROS.take(pieces)
+    return pack_streams(values, bits, np.array([0, bits.size]), header, _HEADER_BITS)[0]
 
 
-def _pack(
-    counts: NDArray[np.int64], values: NDArray[np.uint32], offsets: NDArray[np.int64], pixels: int
-) -> list[bytes]:
-    """Return the streams of K images of ``pixels`` pixels, given as runs of one value, row by row (CSR).
-
-    A run of 0 pixels has value 0.
-    """
+def _header(pixels: int) -> int:
+    """Return the first bits of the stream of an image of ``pixels`` pixels, left-aligned in 64 bits."""
     if pixels * _CHANNELS > _MAX_ELEMENTS:
         raise CodecError(f"brush RLE holds images below 2**30 pixels; this one has {pixels}")
-    long = np.flatnonzero(counts > _LONGEST)  # written as records of the longest run, and one of the rest
-    whole = (counts[long] - 1) // _LONGEST
-    if long.size:
-        counts = counts.copy()
-        counts[long] -= whole * _LONGEST
-    bits = _CODE_BITS.take(counts)
-    room = bits.astype(np.int64)
-    room[long] += whole * _LONGEST_RECORD
-    at, sizes, words = stream_layout(room, offsets, _HEADER_BITS, 0)
-    pieces_at = at[long].repeat(whole) + _LONGEST_RECORD * (
-        np.arange(whole.sum()) - (whole.cumsum() - whole).repeat(whole)
-    )
-    at[long] += whole * _LONGEST_RECORD
-    codes = (_CODE.take(counts) | values).astype(np.uint64)
-    packed = pack_words(codes, bits, at, int(words[-1]), msb_first=True)
-    if long.size:
-        pieces = (_CODE[_LONGEST] | values[long].repeat(whole)).astype(np.uint64)
-        piece_bits = np.full(pieces.size, _LONGEST_RECORD)
-        packed += pack_words(pieces, piece_bits, pieces_at, int(words[-1]), msb_first=True)
-    packed[words[:-1]] = pixels * _CHANNELS
-    packed[words[:-1] + 1] += np.uint64(_STANDARD << 8)
-    buffer = packed.astype(">u4").tobytes()
-    begins = (words[:-1] * 4).tolist()
-    return [buffer[i : i + n] for i, n in zip(begins, ((sizes + 7) >> 3).tolist(), strict=True)]
+    return pixels * _CHANNELS << 32 | _STANDARD << 8
+
+
+def _pack_pairs(counts: NDArray[np.int64], offsets: NDArray[np.int64], pixels: int) -> list[bytes]:
+    """Return the streams of K masks of ``pixels`` pixels, given as padded runs: even rows of zeros and ones in turn.
+
+    A run of zeros and the ones after it are packed as one code, of at most 54 bits: half as much to place. Runs above
+    the longest record become pairs of their own: that much and none of the other, as often as needed, before the rest.
+    """
+    header = _header(pixels)
+    if offsets.size == 1:
+        return []
+    zeros, ones, offsets = counts[0::2], counts[1::2], offsets >> 1
+    if pixels > _LONGEST:
+        zeros, ones, offsets = _split_long(zeros, ones, offsets)
+    bits = _CODE_BITS.take(zeros)
+    codes = _ONES.take(ones)
+    codes >>= bits
+    codes |= _ZEROS.take(zeros)
+    bits += _CODE_BITS.take(ones)
+    return pack_streams(codes, bits, offsets, header, _HEADER_BITS)
+
+
+def _split_long(
+    zeros: NDArray[np.int64], ones: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of runs, none above _LONGEST pixels, that make the records of the given ones."""
+    long = ((zeros | ones) > _LONGEST).nonzero()[0]  # and a few more, which are not split
+    if not long.size:
+        return zeros, ones, offsets
+    long_zeros, long_ones = zeros.take(long), ones.take(long)
+    more_zeros, more_ones = np.maximum(long_zeros - 1, 0) // _LONGEST, np.maximum(long_ones - 1, 0) // _LONGEST
+    more = more_zeros + more_ones
+    copies = np.ones(zeros.size, np.int64)
+    copies[long] += more
+    zeros, ones = zeros.repeat(copies), ones.repeat(copies)
+    added = np.zeros(long.size + 1, np.int64)
+    more.cumsum(out=added[1:])
+    offsets = offsets + added.take(long.searchsorted(offsets))
+    # One by one: more_zeros x (_LONGEST, 0), then (rest of zeros, _LONGEST), (0, _LONGEST) ... (0, rest of ones).
+    more += 1
+    first = long + added[:-1]
+    nth = np.arange(int(more.sum())) - (added[:-1] + np.arange(long.size)).repeat(more)
+    places = first.repeat(more) + nth
+    zeros[places] = np.where(nth < more_zeros.repeat(more), _LONGEST, 0)
+    ones[places] = np.where(nth < more_zeros.repeat(more), 0, _LONGEST)
+    zeros[first + more_zeros] = long_zeros - more_zeros * _LONGEST
+    ones[first + more - 1] = long_ones - more_ones * _LONGEST
+    return zeros, ones, offsets
 
 
 def to_json(stream: bytes) -> bytes:
