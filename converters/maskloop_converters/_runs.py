@@ -94,8 +94,7 @@ def narrow_type(n: int) -> Any:
 def label_map_runs(label_map: NDArray[Any], order: str) -> tuple[NDArray[Any], Ints, Ints]:
     """Return (ids, counts, offsets) of every id of a C-contiguous (H, W) integer map, one pass for all.
 
-    The counts are padded: every row has an even number of runs and ends with a run of 0 pixels, before which the last
-    run of zeros may have 0 pixels as well; :func:`trimmed` takes them off.
+    The counts are padded, see :func:`padded`.
 
     The runs of the map, sorted by id, are the runs of ones of all masks; between two of them lies a run of zeros. An
     empty run of every id at the end of the image stands for the zeros after its last one.
@@ -136,11 +135,11 @@ def label_map_runs(label_map: NDArray[Any], order: str) -> tuple[NDArray[Any], I
 
 
 def trimmed(counts: Ints, offsets: Ints) -> Runs:
-    """Return runs without the padding of :func:`label_map_runs`."""
+    """Return runs without the padding of :func:`padded`."""
     stops = offsets[1:]
     keep = np.ones(counts.size, bool)
     keep[stops - 1] = False
-    full = counts.take(stops - 2) == 0  # masks that hold the last pixel: no zeros after it
+    full = counts.take(stops - 2) == 0
     keep[stops[full] - 2] = False
     kept = np.zeros(offsets.size, np.int64)
     (stops - offsets[:-1] - 1 - full).cumsum(out=kept[1:])
@@ -148,18 +147,19 @@ def trimmed(counts: Ints, offsets: Ints) -> Runs:
 
 
 def padded(counts: Ints, offsets: Ints) -> Runs:
-    """Return runs with a run of 0 pixels after each row that has an odd number of them: pairs of zeros and ones."""
-    odd = (offsets[1:] - offsets[:-1]) & 1
-    if not odd.any():
-        return counts, offsets
-    wider = offsets.copy()
-    wider[1:] += odd.cumsum()
-    out = np.empty(int(wider[-1]), np.int64)
-    keep = np.ones(out.size, bool)
-    gaps = wider[1:][odd == 1] - 1
-    keep[gaps] = False
+    """Return runs in rows of pairs, zeros and the ones after them; the last run of every row has 0 pixels.
+
+    One such run follows where a row ends with zeros, two where it ends with ones (the mask holds the last pixel).
+    """
+    sizes = offsets[1:] - offsets[:-1]
+    wider = np.zeros(offsets.size, np.int64)
+    (sizes + 2 - (sizes & 1)).cumsum(out=wider[1:])
+    keep = np.ones(int(wider[-1]), bool)
+    stops = wider[1:]
+    keep[stops - 1] = False
+    keep[stops[(sizes & 1) == 0] - 2] = False
+    out = np.zeros(keep.size, np.int64)
     out[keep] = counts
-    out[gaps] = 0
     return out, wider
 
 

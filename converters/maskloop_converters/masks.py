@@ -66,7 +66,8 @@ class RunList:
         """
         pixels = plain_label_map(label_map)
         ids, *runs = _runs.label_map_runs(pixels, order)
-        return ids.astype(label_map.dtype), cls(*pixels.shape, *_runs.trimmed(*runs), order)
+        counts, offsets = _runs.trimmed(*runs)
+        return ids.astype(label_map.dtype), cls(pixels.shape[0], pixels.shape[1], counts, offsets, order)
 
     @classmethod
     def from_masks(cls, masks: Iterable[NDArray[Any]], *, height: int, width: int, order: Order = "C") -> RunList:

@@ -39,7 +39,7 @@ _STANDARD = (7 << 16 | 0x237F) << 3  # bytes 4..6 of a standard header; its low 
 _SHORTEST_RECORD, _LONGEST_RECORD = 14, 27  # bits: flag, size class, 3 to 16 bits of count, value
 _CLASS_BITS = np.array([3 + size + 8 for size in _SIZES], np.int64)
 _CLASS_MASK = np.array([(1 << size) - 1 for size in _SIZES], np.int64)
-_LITERAL = 255  # stands for a block of literals where bit lengths of records are tabled
+_LITERAL = 200  # stands for a block of literals where bit lengths of records are tabled; two lengths fit a byte
 _PADDING_BITS = 15  # the SDK and the Rust wheel write one byte too many when the bits fill their bytes
 _GAP = bytes(8)  # between streams that are read together: a 64-bit window never sees the next one
 _BATCH_BYTES = 1 << 20  # streams read together; the tables of bits take some 40 times as much
@@ -128,9 +128,11 @@ def _pack_pairs(counts: NDArray[np.int64], offsets: NDArray[np.int64], pixels: i
     header = _header(pixels)
     if offsets.size == 1:
         return []
-    zeros, ones, offsets = counts[0::2], counts[1::2], offsets >> 1
+    pairs: NDArray[np.int64] = counts.reshape(-1, 2)
+    offsets = offsets >> 1
     if pixels > _LONGEST:
-        zeros, ones, offsets = _split_long(zeros, ones, offsets)
+        pairs, offsets = _split_long(pairs, offsets)
+    zeros, ones = pairs[:, 0], pairs[:, 1]
     bits = _CODE_BITS.take(zeros)
     codes = _ONES.take(ones)
     codes >>= bits
@@ -139,32 +141,32 @@ def _pack_pairs(counts: NDArray[np.int64], offsets: NDArray[np.int64], pixels: i
     return pack_streams(codes, bits, offsets, header, _HEADER_BITS)
 
 
-def _split_long(
-    zeros: NDArray[np.int64], ones: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return pairs of runs, none above _LONGEST pixels, that make the records of the given ones."""
-    long = ((zeros | ones) > _LONGEST).nonzero()[0]  # and a few more, which are not split
+def _split_long(pairs: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of runs (N, 2), none above _LONGEST pixels, that make the records of the given ones."""
+    long = ((pairs[:, 0] | pairs[:, 1]) > _LONGEST).nonzero()[0]  # and a few more, which are not split
     if not long.size:
-        return zeros, ones, offsets
-    long_zeros, long_ones = zeros.take(long), ones.take(long)
-    more_zeros, more_ones = np.maximum(long_zeros - 1, 0) // _LONGEST, np.maximum(long_ones - 1, 0) // _LONGEST
-    more = more_zeros + more_ones
-    copies = np.ones(zeros.size, np.int64)
-    copies[long] += more
-    zeros, ones = zeros.repeat(copies), ones.repeat(copies)
+        return pairs, offsets
+    split = pairs.take(long, axis=0)
+    whole = np.maximum(split - 1, 0) // _LONGEST
+    rest = split - whole * _LONGEST
+    copies = whole.sum(axis=1) + 1
     added = np.zeros(long.size + 1, np.int64)
-    more.cumsum(out=added[1:])
-    offsets = offsets + added.take(long.searchsorted(offsets))
-    # One by one: more_zeros x (_LONGEST, 0), then (rest of zeros, _LONGEST), (0, _LONGEST) ... (0, rest of ones).
-    more += 1
-    first = long + added[:-1]
-    nth = np.arange(int(more.sum())) - (added[:-1] + np.arange(long.size)).repeat(more)
-    places = first.repeat(more) + nth
-    zeros[places] = np.where(nth < more_zeros.repeat(more), _LONGEST, 0)
-    ones[places] = np.where(nth < more_zeros.repeat(more), 0, _LONGEST)
-    zeros[first + more_zeros] = long_zeros - more_zeros * _LONGEST
-    ones[first + more - 1] = long_ones - more_ones * _LONGEST
-    return zeros, ones, offsets
+    (copies - 1).cumsum(out=added[1:])
+    first = long + added[:-1]  # where the pairs of each are
+    # One by one: (_LONGEST, 0) for the zeros, then (rest of zeros, _LONGEST), (0, _LONGEST) ... (0, rest of ones).
+    nth = np.arange(int(copies.sum())) - (added[:-1] + np.arange(long.size)).repeat(copies)
+    of_zeros = nth < whole[:, 0].repeat(copies)
+    new = np.zeros((nth.size, 2), np.int64)
+    new[of_zeros, 0] = _LONGEST
+    new[~of_zeros, 1] = _LONGEST
+    copied = np.ones(pairs.shape[0], np.int64)
+    copied[long] = copies
+    out = pairs.repeat(copied, axis=0)
+    places = first.repeat(copies) + nth
+    out[places] = new
+    out[first + whole[:, 0], 0] = rest[:, 0]
+    out[first + copies - 1, 1] = rest[:, 1]
+    return out, offsets + added.take(long.searchsorted(offsets))
 
 
 def to_json(stream: bytes) -> bytes:
@@ -327,9 +329,9 @@ def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list
     pairs <<= 2
     pairs |= buffer[1:] >> np.uint8(6)
     length = _STEPS.take(pairs).view(np.uint8)
-    step = length.tobytes()
-    starts = bytearray(len(step))  # a byte set for every bit where a record starts; quicker than a list of numbers
-    firsts = [0]
+    step = _two_records(length).tobytes()
+    starts = bytearray(len(step))  # a byte set for every second record; quicker than a list of numbers
+    firsts, lasts = [0], []
     plain = []
     base = 0
     for stream in data:
@@ -343,12 +345,33 @@ def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list
         plain.append(standard)
         base += len(stream) + len(_GAP)
         firsts.append(base * 8)
-    found = np.flatnonzero(np.frombuffer(starts, bool))
-    cuts = found.searchsorted(firsts)
+        lasts.append(last)
+    first = np.flatnonzero(np.frombuffer(starts, bool))
+    cuts = first.searchsorted(firsts)
+    found: NDArray[np.int64] = np.empty(2 * first.size, np.int64)
+    found[0::2] = first
+    np.add(first, length.take(first), out=found[1::2])
+    cuts *= 2
+    # Where the number of records is odd, what would follow the last one lies behind the end of its stream.
+    odd = (cuts[1:] > cuts[:-1]) & (found.take(cuts[1:] - 1) > lasts) if first.size else np.zeros(len(data), bool)
+    if odd.any():
+        found = np.delete(found, cuts[1:][odd] - 1)
+        cuts[1:] -= odd.cumsum()
     literal = np.flatnonzero(length.take(found) == _LITERAL)
     for k in set((np.searchsorted(cuts, literal, "right") - 1).tolist()):
         plain[k] = False
     return found, cuts, plain, buffer
+
+
+def _two_records(length: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return, for every bit, the length of the record that would start there and of the one after it, in bits."""
+    both = length.copy()
+    reach = length.size - _LONGEST_RECORD
+    for bits in _CLASS_BITS.tolist():
+        next_length = (length[:reach] == bits).view(np.uint8)
+        next_length *= length[bits : bits + reach]
+        both[:reach] += next_length
+    return both
 
 
 def _run_ends(
