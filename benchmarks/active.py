@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--training-steps", type=int, default=400)
+    parser.add_argument("--training-steps", type=int, default=800)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path, help="write every point here")
     options = parser.parse_args()

@@ -61,6 +61,7 @@ def test_masks_against_pixels(masks: NDArray[Any], order: Order) -> None:
     assert (r.to_masks() == masks).all()
     assert r.areas().tolist() == masks.sum((1, 2)).tolist()
     assert r.overlap_pixels() == int((masks.sum(0) > 1).sum())
+    assert r.covered_pixels() == int(masks.any(0).sum())
     for mask, box in zip(masks, r.boxes().tolist(), strict=True):
         ys, xs = mask.nonzero()
         assert box == ([xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1] if xs.size else [0, 0, 0, 0])
@@ -107,7 +108,8 @@ def test_changing_order_in_parts_gives_the_same(order: Order, monkeypatch: pytes
 
 def test_no_masks() -> None:
     r = RunList.empty(2, 3)
-    assert len(r) == len(r.reordered("F")) == len(r.select([])) == r.areas().size == r.overlap_pixels() == 0
+    assert len(r) == len(r.reordered("F")) == len(r.select([])) == r.areas().size == 0
+    assert r.overlap_pixels() == r.covered_pixels() == 0
     assert r.boxes().shape == (0, 4)
     assert r.to_masks().shape == (0, 2, 3)
     assert r.to_label_map([], fill=5).tolist() == [[5] * 3] * 2

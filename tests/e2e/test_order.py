@@ -20,14 +20,25 @@ from rig import LABEL_CONFIG, SIZE, maskloop
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def test_tasks_are_served_in_the_order_that_was_stored(
-    client: StudioClient, studio: LocalStudio, tmp_path: Path
-) -> None:
-    registry = Registry(tmp_path / "home")
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    made = Registry(tmp_path / "home")
     architecture = Architecture(2, "small", head=False)
     bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["sky", "road"]))
-    version = registry.add(bundle)
-    registry.promote(version)
+    made.promote(made.add(bundle))
+    return made
+
+
+@pytest.fixture
+def options(studio: LocalStudio, registry: Registry) -> tuple[str, ...]:
+    reached = ("--studio-url", studio.url, "--studio-token", studio.token)
+    return (*reached, "--home", str(registry.home), "--strategy", "random")
+
+
+def test_tasks_are_served_in_the_order_that_was_stored(
+    client: StudioClient, registry: Registry, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    version = registry.serving()
     project = int(client.create_project("in order", LABEL_CONFIG, sampling="Uncertainty sampling")["id"])
     client.upload(project, scenes.write_scenes(tmp_path / "scenes", 6, 900, SIZE))
     tasks = client.task_ids(project)
@@ -37,16 +48,6 @@ def test_tasks_are_served_in_the_order_that_was_stored(
             client.request("POST", "/api/predictions/", json=values)
     client.update_project(project, model_version=version)
 
-    options = (
-        "--studio-url",
-        studio.url,
-        "--studio-token",
-        studio.token,
-        "--home",
-        str(registry.home),
-        "--strategy",
-        "random",
-    )
     done = maskloop("rank", "--project", str(project), *options, "--seed", "3", "--apply", "--json")
     printed = json.loads(done.stdout)
     order = [int(one["id"]) for one in printed["ranked"]]
@@ -70,3 +71,20 @@ def test_tasks_are_served_in_the_order_that_was_stored(
     refused = maskloop("rank", "--project", str(project), *options, "--apply", check=False)
     assert refused.returncode == 1
     assert "no task without an annotation" in refused.stderr
+
+
+def test_a_task_whose_image_is_gone_is_left_out_and_named(
+    client: StudioClient, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    project = int(client.create_project("gone", LABEL_CONFIG)["id"])
+    nowhere = [{"data": {"image": "http://127.0.0.1:9/gone.png"}}]
+    client.request("POST", f"/api/projects/{project}/import", json=nowhere)
+    (gone,) = client.task_ids(project)
+    alone = maskloop("rank", "--project", str(project), *options, check=False)
+    assert alone.returncode == 1
+    assert f"none of the 1 images of project {project} can be had" in alone.stderr
+    client.upload(project, scenes.write_scenes(tmp_path / "scenes", 2, 950, SIZE))
+    done = maskloop("rank", "--project", str(project), *options, "--json")
+    assert f"task {gone} is left out: " in done.stderr
+    ranked = [int(one["id"]) for one in json.loads(done.stdout)["ranked"]]
+    assert sorted([*ranked, gone]) == client.task_ids(project)

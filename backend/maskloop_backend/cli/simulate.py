@@ -26,7 +26,7 @@ _STRATEGIES = "default,random,foreground-random"
     "--rounds", type=click.IntRange(1), default=8, show_default=True, help="At most; ends when all are labelled."
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Repetitions.")
-@click.option("--training-steps", type=click.IntRange(1), default=400, show_default=True, help="Batches a training.")
+@click.option("--training-steps", type=click.IntRange(1), default=800, show_default=True, help="Batches a training.")
 @click.option(
     "--size", type=click.IntRange(32), default=512, show_default=True, help="Shrink images with a longer side."
 )

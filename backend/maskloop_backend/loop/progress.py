@@ -64,8 +64,9 @@ class TerminalRetraining(TerminalProgress):
 class ProgressFile:
     """A RetrainProgress that keeps one small JSON object in a file, always whole.
 
-    {"phase": str, "step": int, "steps": int, "seconds_left": float or null, "miou": float or null}. ``steps`` is 0 where
-    the number is not known.
+    {"phase": str, "step": int, "steps": int, "seconds_left": float or null, "miou": float or null, "resumed": int,
+    "kept": int}. ``steps`` is 0 where the number is not known; ``resumed`` is the step of the training at which this
+    process went on, ``kept`` the one at which another would.
 
     Args:
         path: is replaced at most once a second.
@@ -74,6 +75,7 @@ class ProgressFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._now: dict[str, Any] = {"phase": "start", "step": 0, "steps": 0, "seconds_left": None, "miou": None}
+        self._now.update(resumed=0, kept=0)
         self._steps = 0
         self._written = -_BETWEEN
         self._began = (time.monotonic(), 0)
@@ -94,6 +96,7 @@ class ProgressFile:
 
     def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
         """Note where the training begins."""
+        self._now.update(resumed=done, kept=done)
         self._begin(done)
         self._advance(done, steps)
 
@@ -111,6 +114,11 @@ class ProgressFile:
             self._now["phase"] = "train"
             self._begin(step)
         self._advance(step, self._steps)
+
+    def kept(self, *, step: int) -> None:
+        """Note what is safe."""
+        self._now["kept"] = step
+        self._write(always=True)
 
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
         """Note the best mIoU so far."""
@@ -182,6 +190,11 @@ class Together:
         """Tell all."""
         for one in self._watchers:
             one.stepped(step=step, loss=loss, learning_rate=learning_rate)
+
+    def kept(self, *, step: int) -> None:
+        """Tell all."""
+        for one in self._watchers:
+            one.kept(step=step)
 
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
         """Tell all."""

@@ -51,6 +51,10 @@ CREATE TABLE IF NOT EXISTS corrections (   -- what annotators did since the proj
   item TEXT NOT NULL,          -- 'task 7': a task that is corrected three times counts once
   PRIMARY KEY (project, item)
 );
+CREATE TABLE IF NOT EXISTS rollouts (      -- promoted versions that their project does not show yet
+  project INTEGER PRIMARY KEY,
+  version TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS events (        -- what Label Studio reported, counted
   action TEXT PRIMARY KEY,
   count INTEGER NOT NULL,
@@ -77,7 +81,7 @@ class Job:
         due: it does not start before.
         started: of the last attempt.
         finished: None until it is over.
-        attempts: how often its training was started; more than 1 where something was killed.
+        attempts: how often its training was started without getting further; more than 1 where something was killed.
         cancel: somebody wants it to stop.
         error: why it failed.
         result: what the training printed, JSON.
@@ -274,9 +278,15 @@ class JobQueue:
             )
         return self.job(number)
 
-    def finish(self, number: int, state: State, *, error: str | None = None, result: Any = None) -> list[int]:
-        """Note how a job ended; return the numbers of old jobs whose records were dropped."""
+    def finish(
+        self, number: int, state: State, *, error: str | None = None, result: Any = None, rollout: str | None = None
+    ) -> list[int]:
+        """Note how a job ended, and a version that its project shall show; return the numbers of old jobs dropped."""
         with self._transaction() as now:
+            if rollout is not None:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO rollouts SELECT project, ? FROM jobs WHERE id = ?", (rollout, number)
+                )
             self._connection.execute(
                 "UPDATE jobs SET state = ?, finished = ?, error = ?, result = ? WHERE id = ?",
                 (state, now, error, None if result is None else json.dumps(result), number),
@@ -287,8 +297,24 @@ class JobQueue:
             ).fetchall()
         return [int(row[0]) for row in dropped]
 
-    def again(self, number: int, reason: str, *, delay: float = 0.0) -> None:
-        """Put a job whose training was killed back into the queue; it does the work of one that waits as well."""
+    def rollouts(self) -> list[tuple[int, str]]:
+        """Return projects and the versions that they shall show."""
+        return [(int(project), str(version)) for project, version in self._rows("SELECT * FROM rollouts")]
+
+    def rolled_out(self, project: int, version: str) -> None:
+        """Note that a project shows a version, or need not any more; another one that is wanted since stays wanted."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM rollouts WHERE project = ? AND version = ?", (project, version))
+
+    def again(self, number: int, reason: str, *, delay: float = 0.0, further: bool = False) -> None:
+        """Put a job whose training was killed back into the queue; it does the work of one that waits as well.
+
+        Args:
+            number: of the job.
+            reason: what it waits for.
+            delay: seconds before it may start.
+            further: the training had got further than the one before it: its attempts are counted anew.
+        """
         with self._transaction() as now:
             self._connection.execute(
                 "UPDATE jobs SET state = 'cancelled', finished = ?, error = ? "
@@ -296,8 +322,9 @@ class JobQueue:
                 (now, f"job {number} is started again and does the same", number),
             )
             self._connection.execute(
-                "UPDATE jobs SET state = 'queued', waits_for = ?, due = ? WHERE id = ? AND state = 'running'",
-                (reason, now + delay, number),
+                "UPDATE jobs SET state = 'queued', waits_for = ?, due = ?, attempts = iif(?, 0, attempts) "
+                "WHERE id = ? AND state = 'running'",
+                (reason, now + delay, further, number),
             )
 
     def cancel(self, number: int) -> Job:

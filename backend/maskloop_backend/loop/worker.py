@@ -37,7 +37,8 @@ _LOCK_FILE = "lock"
 
 # A log that grows over this keeps its last quarter.
 LOG_BYTES = 4 << 20
-# How often a training that is killed from outside, by the kernel for want of memory say, is started again.
+# How often in a row a training is started that is killed, by the kernel for want of memory say, before a checkpoint is
+# written. One that gets further is always started again: a machine that is shut down every night must not end it.
 ATTEMPTS = 5
 
 # What the training of a killed server may be found in; "$$" stays its number, for exec keeps it.
@@ -73,6 +74,7 @@ class Worker:
         grace: seconds from SIGTERM to SIGKILL of a cancelled training; it writes its checkpoint.
         interval: seconds between two looks at what runs.
         retry_delay: seconds after which a training that was killed is started again, the first time.
+        rollout: want each promoted version shown in its project, see :meth:`JobQueue.rollouts`.
         finished: called with each job that is over.
     """
 
@@ -86,6 +88,7 @@ class Worker:
         grace: float = 30.0,
         interval: float = 0.5,
         retry_delay: float = 5.0,
+        rollout: bool = False,
         finished: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self._queue = queue
@@ -95,6 +98,7 @@ class Worker:
         self._grace = grace
         self._interval = interval
         self._retry_delay = retry_delay
+        self._rollout = rollout
         self._finished = finished
         self._child: subprocess.Popen[bytes] | None = None
         self._kill_at: float | None = None
@@ -217,12 +221,13 @@ class Worker:
             self._end(job, "failed", error=_reason(directory / LOG_FILE) or f"the training ended with status {status}")
         elif status == 0:
             self._end(job, "failed", error="the training printed no result; its log says more")
-        elif job.attempts >= ATTEMPTS:
+        elif job.attempts >= ATTEMPTS and not _got_further(directory):
             how = f"killed by signal {-status}" if status is not None and status < 0 else "killed"
             self._end(job, "failed", error=f"the training was {how} {job.attempts} times; is there enough memory?")
         else:
             delay = self._retry_delay * 2 ** (job.attempts - 1) if status is not None else 0.0
-            self._queue.again(job.id, "its training was killed; it goes on from its checkpoint", delay=delay)
+            why = "its training was killed; it goes on from its checkpoint"
+            self._queue.again(job.id, why, delay=delay, further=_got_further(directory))
             logger.warning("job_killed job=%d status=%s", job.id, status)
 
     def _stop_training(self, directory: Path) -> None:
@@ -233,7 +238,9 @@ class Worker:
             _signal(directory, signal.SIGKILL)
 
     def _end(self, job: Job, state: State, *, error: str | None = None, result: Any = None) -> None:
-        for old in self._queue.finish(job.id, state, error=error, result=result):
+        promoted = self._rollout and isinstance(result, dict) and result.get("promoted")
+        version = str(result["version"]) if promoted else None
+        for old in self._queue.finish(job.id, state, error=error, result=result, rollout=version):
             shutil.rmtree(self._queue.directory(old), ignore_errors=True)
         logger.info("job_over job=%d state=%s error=%s", job.id, state, json.dumps(error))
         self._finished(self._queue.job(job.id))
@@ -277,6 +284,12 @@ def progress(directory: Path) -> Mapping[str, Any] | None:
     """
     found = _json(directory / PROGRESS_FILE)
     return found if isinstance(found, dict) else None
+
+
+def _got_further(directory: Path) -> bool:
+    """Return whether a training wrote a checkpoint beyond the one that it began with."""
+    found = progress(directory) or {}
+    return int(found.get("kept", 0)) > int(found.get("resumed", 0))
 
 
 def log_tail(directory: Path, size: int = 1 << 16) -> str:

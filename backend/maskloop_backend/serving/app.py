@@ -18,11 +18,9 @@ from maskloop_converters.errors import MaskloopError
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
-from ..studio.client import StudioClient
 from ..studio.connect import BackendLogin
-from ..studio.errors import StudioError, public_url
+from ..studio.errors import public_url
 from ..studio.predictions import PredictionOptions
-from ..studio.rollout import rollout
 from . import openapi, schemas
 from .batching import Batcher
 from .cache import PredictionCache
@@ -32,6 +30,7 @@ from .metrics import Metrics
 from .models import Models, ModelSource
 from .pipeline import Job, Outcome, Pipeline
 from .projects import Projects, project_id
+from .rollouts import Rollouts
 from .settings import Settings
 
 # An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
@@ -118,8 +117,12 @@ class Server:
             self.studio,
             effort=settings.effort,
             command=settings.training_command,
+            rollout=settings.rollout,
             finished=self._training_over,
         )
+        credentials = settings.credentials
+        login = BackendLogin(credentials.user, credentials.password) if credentials else None
+        self.rollouts = Rollouts(self.queue, self.studio, login)
         self.batcher = Batcher(
             batch_size=settings.batch_size,
             batch_pixels=settings.batch_pixels,
@@ -139,6 +142,8 @@ class Server:
         self.models.look()
         if settings.training:
             self.worker.start()
+            if settings.rollout:
+                self.rollouts.start()
 
     def studio(self, project: int) -> Studio | str:
         """Return how to reach a project's Label Studio, or what is missing for that."""
@@ -155,30 +160,7 @@ class Server:
         self.metrics.jobs_over.labels(job.state).inc()
         if job.started is not None and job.finished is not None:
             self.metrics.job_seconds.observe(job.finished - job.started)
-        if self.settings.rollout and isinstance(job.result, dict) and job.result.get("promoted"):
-            # it lasts as long as the predictions of all open tasks; the next training need not wait for it
-            version = str(job.result.get("version"))
-            threading.Thread(
-                target=self._roll_out, args=(job.project, version), name="maskloop-rollout", daemon=True
-            ).start()
-
-    def _roll_out(self, project: int, version: str) -> None:
-        """Show a promoted version in its project, as `maskloop rollout` does."""
-        credentials = self.settings.credentials
-        login = BackendLogin(credentials.user, credentials.password) if credentials else None
-        studio = self.studio(project)
-        try:
-            if isinstance(studio, str):
-                raise StudioError(f"missing: {studio}")
-            with StudioClient(studio.url, studio.token) as client:
-                # it is promoted; this server follows within seconds
-                done = rollout(
-                    client, project, version, promote=lambda name: None, login=login, home=self.settings.home
-                )
-        except StudioError as error:
-            log(logging.ERROR, "rollout_failed", project=project, version=version, error=error)
-        else:
-            log(logging.INFO, "rolled_out", project=project, version=version, tasks=done.tasks_with_predictions)
+        self.rollouts.wake()
 
     def job(
         self, tasks: list[dict[str, Any]], label_config: str | None, project: Any, context: dict[str, Any] | None
@@ -219,6 +201,7 @@ class Server:
         """Stop the threads and close the queue; a training that runs goes on."""
         self.admission.close(0)
         self.worker.stop()
+        self.rollouts.stop()
         self.batcher.close()
         self.pipeline.close()
         self.queue.close()

@@ -90,6 +90,8 @@ class JobProgress(BaseModel):
     steps: int
     seconds_left: float | None
     miou: float | None
+    resumed: int = Field(default=0, description="the step at which this process went on")
+    kept: int = Field(default=0, description="the step of the last checkpoint")
 
 
 class JobResponse(BaseModel):
@@ -104,7 +106,9 @@ class JobResponse(BaseModel):
     due: str = Field(description="it does not start before")
     started: str | None
     finished: str | None
-    attempts: int = Field(description="how often it was started; more than 1 where something was killed")
+    attempts: int = Field(
+        description="how often it was started without getting further; more than 1 where something was killed"
+    )
     cancel: bool = Field(description="somebody wants it to stop")
     error: str | None
     result: Any = Field(description="what `maskloop retrain --json` printed")

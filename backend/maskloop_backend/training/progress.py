@@ -57,6 +57,9 @@ class TerminalProgress:
         """Move the bar."""
         self._bar.update(self._task, total=self._steps, completed=step, note=f"loss {loss:.3f}")
 
+    def kept(self, *, step: int) -> None:
+        """Say nothing: it is what people expect."""
+
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
         """Print the IoU of each class."""
         table = Table("class", "IoU", box=None, pad_edge=False)

@@ -66,6 +66,9 @@ class TrainingProgress(Protocol):
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
         """So many steps are done."""
 
+    def kept(self, *, step: int) -> None:
+        """A checkpoint was written: whatever happens, so many steps are not done again."""
+
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
         """The model was measured on the validation images."""
 
@@ -83,6 +86,9 @@ class Silent:
         """Do nothing."""
 
     def stepped(self, *, step: int, loss: float, learning_rate: float) -> None:
+        """Do nothing."""
+
+    def kept(self, *, step: int) -> None:
         """Do nothing."""
 
     def evaluated(self, evaluation: Evaluation, *, best: bool) -> None:
@@ -439,6 +445,7 @@ class _Loop:
     def _save(self) -> None:
         values = [ops.convert_to_numpy(variable.value) for variable in self._variables()]
         checkpoint.write(self._directory / STATE_FILE, values, self.state.to_json())
+        self._progress.kept(step=self.state.step)
 
     def _restore(self) -> None:
         variables = self._variables()

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _runs
+
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _SHIFT, _INSIDE = np.uint64(6), np.uint64(63)  # bit position -> 64-bit word and place in it
 
@@ -31,11 +33,11 @@ def stream_layout(
     ends = np.zeros(bits.size + 1, np.int64)
     bits.cumsum(dtype=np.int64, out=ends[1:])
     starts = ends.take(offsets)
-    sizes = np.diff(starts)
+    sizes = _runs.differences(starts)
     sizes += header_bits + trailer_bits
     words = np.zeros(offsets.size, np.int64)
     ((sizes + 63) >> 5).cumsum(out=words[1:])  # one word more than needed: a code may spill over
-    at = ends[:-1] + (words[:-1] * 32 + header_bits - starts[:-1]).repeat(np.diff(offsets))
+    at = ends[:-1] + (words[:-1] * 32 + header_bits - starts[:-1]).repeat(_runs.differences(offsets))
     return at, sizes, words
 
 

@@ -1,21 +1,19 @@
-"""Deflate streams composed from runs: what a run of equal pixels compresses to is known without searching for it.
+"""Deflate streams composed from runs: what a run of equal bytes compresses to is known without searching for it.
 
-A run of L equal pixels of p bytes is its first pixel as literals and one match at distance p for the rest, in pieces of
-up to 258 bytes (RFC 1951). Huffman codes are canonical, so a table from symbol to bits is all that packing needs. The
-bytes depend on the pixels alone, not on the zlib that is installed.
+A run of L equal bytes is its first byte as a literal and one match at distance 1 for the rest, in pieces of up to 258
+bytes (RFC 1951). Huffman codes are canonical, so a table from symbol to bits is all that packing needs. For the masks of
+one image this is many times as fast as zlib, which has to look at every pixel of every mask.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._runs import changes
 from ._bits import pack_words, stream_layout
 
 LONGEST_MATCH = 258
@@ -23,7 +21,6 @@ SHORTEST_MATCH = 3
 MATCH_258 = 285  # the only length with a symbol of its own and no extra bits
 _END_OF_BLOCK = 256
 _SYMBOLS = 286
-_LONGEST_CODE = 15
 _ZLIB_HEADER = (0x0178, 16)  # bytes 78 01
 # RFC 1951, 3.2.5: first length of each length symbol from 257 on, and its number of extra bits.
 _FIRST_LENGTH = np.array([*range(3, 11), *range(11, 19, 2), *range(19, 35, 4), *range(35, 67, 8), *range(67, 131, 16)])
@@ -57,10 +54,10 @@ class Code(NamedTuple):
     header: tuple[int, int]
 
 
-def code_for(lengths: Sequence[int], distance: int) -> Code:
-    """Return the code with the given code lengths of the 286 literal and length symbols; all matches at one distance.
+def code_for(lengths: Sequence[int]) -> Code:
+    """Return the code with the given code lengths of the 286 literal and length symbols; all matches at distance 1.
 
-    The distance, 1 to 4, is the only one in its table and takes one bit, a 0.
+    The distance is the only one in its table and takes one bit, a 0.
     """
     codes = _canonical(lengths)
     bits = np.array(lengths, np.int64)
@@ -75,7 +72,7 @@ def code_for(lengths: Sequence[int], distance: int) -> Code:
         match.astype(np.uint32),
         match_bits.astype(np.uint8),
         (int(codes[_END_OF_BLOCK]), int(bits[_END_OF_BLOCK])),
-        _header(lengths, distance),
+        _header(lengths),
     )
 
 
@@ -97,12 +94,12 @@ def _canonical(lengths: Sequence[int]) -> NDArray[np.int64]:
     return np.array(codes, np.int64)
 
 
-def _header(lengths: Sequence[int], distance: int) -> tuple[int, int]:
+def _header(lengths: Sequence[int]) -> tuple[int, int]:
     """Return the zlib header and the head of a final block with these tables: (number, bits)."""
     codes = _table_codes()
-    fields = [_ZLIB_HEADER, (1, 1), (2, 2), (_SYMBOLS - 257, 5), (distance - 1, 5), (19 - 4, 4)]
+    fields = [_ZLIB_HEADER, (1, 1), (2, 2), (_SYMBOLS - 257, 5), (0, 5), (19 - 4, 4)]
     fields += [(_TABLE_CODE_LENGTHS[symbol], 3) for symbol in _TABLE_ORDER]
-    for symbol, extra, extra_bits in _run_lengths([*lengths, *[0] * (distance - 1), 1]):
+    for symbol, extra, extra_bits in _run_lengths([*lengths, 1]):
         fields.append((codes[symbol], _TABLE_CODE_LENGTHS[symbol]))
         if extra_bits:
             fields.append((extra, extra_bits))
@@ -138,68 +135,6 @@ def _run_lengths(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
     return out
 
 
-def code_lengths(frequencies: Sequence[int]) -> list[int]:
-    """Return Huffman code lengths of at most 15 bits; at least two symbols occur."""
-    while True:
-        heap: list[tuple[int, int, tuple[int, ...]]] = [
-            (f, symbol, (symbol,)) for symbol, f in enumerate(frequencies) if f
-        ]
-        heapq.heapify(heap)
-        lengths, tie = [0] * len(frequencies), len(frequencies)
-        while len(heap) > 1:
-            a, b = heapq.heappop(heap), heapq.heappop(heap)
-            for symbol in a[2] + b[2]:
-                lengths[symbol] += 1
-            heapq.heappush(heap, (a[0] + b[0], tie, a[2] + b[2]))
-            tie += 1
-        if max(lengths) <= _LONGEST_CODE:
-            return lengths
-        frequencies = [(f + 1) // 2 for f in frequencies]  # flatter, so shallower
-
-
-def pixel_rows(pixels: NDArray[Any], rows: NDArray[np.uint8]) -> bytes:
-    """Return the zlib stream, without its checksum, of PNG rows without filters.
-
-    Args:
-        pixels: (H, W) of an integer type, equal where pixels are equal.
-        rows: uint8 (H, 1 + W * p), the same pixels as bytes, a 0 (no filter) before each row.
-    """
-    h, w = pixels.shape
-    p = (rows.shape[1] - 1) // w
-    change = changes(pixels.ravel(), 1) + 1
-    change = change[change % w != 0]
-    starts = np.concatenate((change, np.arange(h) * w))
-    starts.sort(kind="stable")
-    y, x = np.divmod(starts, w)
-    left = (np.diff(starts, append=h * w) - 1) * p  # bytes after the first pixel of a run
-    matches, rest = np.divmod(left, LONGEST_MATCH)
-    tail = np.where(rest < SHORTEST_MATCH, rest, 1)
-    opens_row = x == 0
-    tokens = p + matches + tail + opens_row
-    ends = tokens.cumsum()
-    begins = ends - tokens + opens_row
-    symbols = np.full(int(ends[-1]), MATCH_258)
-    match = np.full(symbols.size, LONGEST_MATCH)
-    symbols[begins[opens_row] - 1] = 0
-    first = rows[y[:, None], 1 + x[:, None] * p + np.arange(p)]  # (runs, p) bytes of each run's pixel
-    symbols[begins[:, None] + np.arange(p)] = first
-    for short in range(1, SHORTEST_MATCH):  # too short for a match: literals
-        some = rest == short
-        for i in range(short):
-            symbols[ends[some] - short + i] = first[some, i % p]
-    some = rest >= SHORTEST_MATCH
-    match[ends[some] - 1] = rest[some]
-    symbols[ends[some] - 1] = LENGTH_SYMBOL[rest[some]]
-    frequencies = np.bincount(symbols, minlength=_SYMBOLS)
-    frequencies[_END_OF_BLOCK] = 1
-    code = code_for(code_lengths(frequencies.tolist()), p)
-    is_match = symbols > _END_OF_BLOCK
-    literals = np.where(is_match, 0, symbols)
-    codes = np.where(is_match, code.match.take(match), code.literal.take(literals)).astype(np.uint64)
-    bits = np.where(is_match, code.match_bits.take(match), code.literal_bits.take(literals))
-    return compose(code, codes, bits, np.array([0, codes.size]))[0]
-
-
 def compose(code: Code, codes: NDArray[np.uint64], bits: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[bytes]:
     """Return K zlib streams, without their checksums, of tokens given as codes of one Huffman code (CSR)."""
     header, header_bits = code.header
@@ -232,7 +167,7 @@ def two_valued(value: int) -> tuple[Code, NDArray[np.uint32], NDArray[np.uint8]]
     lengths[256:MATCH_258] = [7] * (MATCH_258 - 256)
     for symbol in [s for s in range(1, 256) if s != value][:3]:  # not used; they make the code complete
         lengths[symbol] = 7
-    code = code_for(lengths, 1)
+    code = code_for(lengths)
     run, run_bits = np.zeros((2, LONGEST_MATCH), np.int64), np.zeros((2, LONGEST_MATCH), np.int64)
     for row, byte in enumerate((0, value)):
         literal, n = int(code.literal[byte]), int(code.literal_bits[byte])

@@ -215,7 +215,7 @@ def _undo_differences(values: NDArray[np.int64], offsets: NDArray[np.int64]) -> 
 
     Even and odd places of a mask are two independent running sums; its first value belongs to neither.
     """
-    sizes = np.diff(offsets)
+    sizes = _runs.differences(offsets)
     first = offsets[:-1][sizes > 0]
     heads = values.take(first)
     even = ~_runs.is_ones(offsets)
@@ -239,7 +239,7 @@ def _checked(values: NDArray[np.int64], offsets: NDArray[np.int64], height: int,
         at = int(wrong.argmax())
         mask = int(np.searchsorted(offsets, at, "right")) - 1
         raise CodecError(f"mask {mask}: a run of {int(values[at])} pixels, expected 0..{n}")
-    sums = np.diff(np.concatenate(([0], values.cumsum())).take(offsets))
+    sums = _runs.differences(np.concatenate(([0], values.cumsum())).take(offsets))
     if (sums != n).any():
         mask = int((sums != n).argmax())
         raise CodecError(f"mask {mask}: its runs cover {sums[mask]} pixels, expected {height} x {width} = {n}")

@@ -39,6 +39,9 @@ _LAYOUTS: dict[int, tuple[Kind, str, dict[int, str]]] = {
     _RGBA: ("rgba", "RGBA", {8: "RGBA"}),
 }
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
+# zlib's tables: runs need none of what is searched, and blocks of 2 ** (6 + 6) symbols with a code each compress best.
+_MEMORY = 6
+_SUB = 1  # filter type: each byte less the one of the pixel to its left
 _MOST_INFLATED = 1032  # deflate's best: two bits for 258 bytes
 _STORED_BLOCK = 65535
 _PASSES = (
@@ -294,7 +297,7 @@ def from_colors(rgb: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.
 
 
 def write_label_map(pixels: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> bytes:
-    """Return the PNG file of a label map; the same pixels give the same bytes everywhere.
+    """Return the PNG file of a label map; the same pixels give the same bytes (another version of zlib may give others).
 
     Args:
         pixels: (H, W) uint8 or bool (8-bit grey, or palette), (H, W) uint16 (16-bit grey), (H, W, 3) uint8 (RGB).
@@ -319,9 +322,14 @@ def write_label_map(pixels: NDArray[Any], palette: NDArray[np.uint8] | None = No
             )
         before = _chunk(b"PLTE", colors.tobytes())
     size = a.itemsize * (1 if flat else 3)
+    pixels = (a.astype(">u2") if a.dtype == np.uint16 else a).view(np.uint8).reshape(h, w * size)
     rows = np.zeros((h, 1 + w * size), np.uint8)
-    rows[:, 1:] = (a.astype(">u2") if a.dtype == np.uint16 else a).view(np.uint8).reshape(h, w * size)
-    stream = _deflate.pixel_rows(a if flat else color_ids(a), rows) + zlib.adler32(rows.data).to_bytes(4, "big")
+    rows[:, 1:] = pixels
+    if size > 1:  # the filter "Sub" turns runs of equal pixels into runs of one byte, which is what is searched for
+        rows[:, 0] = _SUB
+        rows[:, 1 + size :] -= pixels[:, :-size]
+    deflate = zlib.compressobj(1, zlib.DEFLATED, 15, _MEMORY, zlib.Z_RLE)
+    stream = deflate.compress(rows.data) + deflate.flush()
     color = _PALETTE if palette is not None else _GREY if flat else _RGB
     return _file(w, h, 8 * a.itemsize, color, before, stream)
 

@@ -74,6 +74,7 @@ def _steps() -> NDArray[np.uint64]:
 _ZEROS, _ONES, _CODE_BITS = _run_codes()
 _STEPS = _steps()
 _SPACE = b" \t\r\n"
+_COMMA, _BLANK = np.uint8((ord(",") - 48) & 255), np.uint8((ord(" ") - 48) & 255)
 _CELLS = np.frombuffer(b"".join(f"{i},".encode().ljust(4, b"\0") for i in range(256)), np.uint32)
 
 
@@ -181,41 +182,74 @@ def from_json(text: bytes) -> bytes:
     Raises:
         CodecError: not a JSON list of whole numbers 0..255.
     """
-    body = text.strip(_SPACE)
-    if body[:1] + body[-1:] != b"[]":
-        return _parsed_json(text)
-    packed = body.translate(None, b" ")
-    if len(body) - len(packed) != body.count(b", "):
-        return _parsed_json(text)
-    # Arithmetic on the whole text, a byte each: of interest is the place of every number's last digit.
-    characters = np.frombuffer(b"," + packed, np.uint8)
-    digits = characters - np.uint8(48)
-    is_digit = digits <= np.uint8(9)
-    digits *= is_digit
-    here, before, two_before = is_digit[2:-1], is_digit[1:-2], is_digit[:-3]
-    last = here > is_digit[3:]
-    third = here & before & two_before
-    hundreds = digits[:-3] * third
-    values = digits[1:-2] * np.uint8(10)
-    values += digits[2:-1]
-    commas = np.count_nonzero(characters[2:-1] == np.uint8(44))
-    odd = (third[1:] & third[:-1]).any() or (hundreds > 2).any() or ((hundreds == 2) & (values > 55)).any()
-    odd = odd or (here & before & (characters[1:-2] == np.uint8(48)) & ~two_before).any()
-    if odd or np.count_nonzero(last) != commas + 1 or np.count_nonzero(here) + commas != here.size:
-        return _parsed_json(text)  # which may read it, or say what is wrong with it
+    (found,) = from_json_lists([text])
+    if isinstance(found, CodecError):
+        raise found
+    return found
+
+
+def from_json_lists(texts: Sequence[bytes]) -> list[bytes | CodecError]:
+    """Return what :func:`from_json` gives for each text, or its error; many small lists are read together."""
+    quick = _plain_lists([text.strip(_SPACE) for text in texts]) if texts else []
+    if quick is not None:
+        return [*quick]
+    found: list[bytes | CodecError] = []
+    for text in texts:
+        found += _plain_lists([text.strip(_SPACE)]) or [_parsed_json(text)]
+    return found
+
+
+def _plain_lists(lists: list[bytes]) -> list[bytes] | None:
+    """Return the bytes of JSON lists that need no parser: numbers, a comma and at most one space between two of them.
+
+    None where a single one of the lists is anything else.
+    """
+    if any(body[:1] + body[-1:] != b"[]" for body in lists):
+        return None
+    # Two characters in front stand before a first number of one digit. A digit is what is below 10 here.
+    numbers = [body[1:-1] for body in lists]
+    characters = np.frombuffer(b",," + b",".join(numbers) + b",", np.uint8) - np.uint8(48)
+    is_digit = (characters[2:] < 10).view(np.uint8)
+    last = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # of every number its last digit
+    last = last.astype(np.int32 if characters.size < 1 << 31 else np.int64)
+    if not last.size:
+        return None
+    hundreds, tens, ones, following = (characters[k:].take(last) for k in range(4))
+    two, three = tens < 10, hundreds < 10
+    three &= two
+    tens *= two
+    hundreds *= three
+    odd = ((hundreds == 0) & three) | ((tens == 0) & (two ^ three))  # 007 and 07 are no numbers
+    tens *= np.uint8(10)
+    tens += ones
+    odd |= (hundreds > 2) | ((hundreds == 2) & (tens > 55))
+    gaps = last[1:] - last[:-1]
+    gaps -= two[1:]
+    gaps -= three[1:]
+    spaced = gaps == 3
+    fits = (following == _COMMA).all() and ((gaps == 2) | spaced).all() and last[0] == int(two[0]) + int(three[0])
+    if not fits or odd.any() or last[-1] != characters.size - 4:
+        return None
+    if spaced.any() and (characters[4:].take(last[:-1][spaced]) != _BLANK).any():
+        return None
     hundreds *= np.uint8(100)
-    values += hundreds
-    return values[last].tobytes()
+    hundreds += tens
+    values = hundreds.tobytes()
+    ends = last.searchsorted(np.cumsum([len(body) + 1 for body in numbers])).tolist()
+    return [values[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def _parsed_json(text: bytes) -> bytes:
+def _parsed_json(text: bytes) -> bytes | CodecError:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CodecError(f"brush RLE is a JSON list of integers 0..255: {error}") from None
+        return CodecError(f"brush RLE is a JSON list of integers 0..255: {error}")
     if not isinstance(values, list) or any(isinstance(value, bool) for value in values):
-        raise CodecError(f"brush RLE is a JSON list of integers 0..255, not {text[:60]!r}")
-    return _stream_bytes(values, 0)
+        return CodecError(f"brush RLE is a JSON list of integers 0..255, not {text[:60]!r}")
+    try:
+        return _stream_bytes(values, 0)
+    except CodecError as error:
+        return error
 
 
 def decode(streams: Iterable[Stream], height: int, width: int, *, threshold: int = 127) -> RunList:
@@ -395,11 +429,11 @@ def _run_ends(
     window &= np.uint64(255)
     ends = count.cumsum()
     total = np.concatenate(([0], ends)).take(cuts)
-    used = np.diff(np.concatenate(([0], bits.cumsum())).take(cuts))
-    for k, (elements, record_bits) in enumerate(zip(np.diff(total).tolist(), used.tolist(), strict=True)):
+    used = _runs.differences(np.concatenate(([0], bits.cumsum())).take(cuts))
+    for k, (elements, record_bits) in enumerate(zip(_runs.differences(total).tolist(), used.tolist(), strict=True)):
         _check_end(data[k], names[k], elements, _HEADER_BITS + record_bits)
     if len(data) > 1:
-        ends -= total[:-1].repeat(np.diff(cuts))
+        ends -= total[:-1].repeat(_runs.differences(cuts))
     return ends, window.view(np.int64)
 
 

@@ -219,13 +219,17 @@ def test_the_command_says_what_it_did(tmp_path: Path, registry: Registry, write_
     assert report["changed"]["images"] == 12
     assert Path(report["report"]).is_file()
     assert "9 images to learn from (0 corrected, 9 drawn by hand, 0 accepted unchanged), 3 held out" in run.stderr
-    assert json.loads(progress.read_text()) | {"miou": None} == {
+    told = json.loads(progress.read_text())
+    assert told | {"miou": None, "kept": 0} == {
         "phase": "report",
         "step": 0,
         "steps": 0,
         "seconds_left": None,
         "miou": None,
+        "resumed": 0,
+        "kept": 0,
     }
+    assert told["kept"] > 0
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ home = sys.argv[sys.argv.index("--home") + 1]
 print("talk about", *sys.argv[4:], file=sys.stderr, flush=True)
 result = {"token": os.environ["MASKLOOP_STUDIO_TOKEN"], "url": os.environ["MASKLOOP_STUDIO_URL"], "nice": os.nice(0)}
 with open(sys.argv[sys.argv.index("--progress-file") + 1], "w") as file:
-    json.dump({"phase": "training", "step": 3, "steps": 9, "seconds_left": 1.5, "miou": None}, file)
+    told = {"phase": "training", "step": 3, "steps": 9, "seconds_left": 1.5, "miou": None, "resumed": 2}
+    json.dump({**told, "kept": 3 if how == "killed, but further" else 2}, file)
 if how == "fail":
     print("Error: project 5 has no annotations", file=sys.stderr)
     sys.exit(1)
@@ -39,6 +40,12 @@ if how == "killed":
 if how == "killed once" and not os.path.exists(home + "/killed"):
     open(home + "/killed", "w").close()
     os.kill(os.getpid(), signal.SIGKILL)
+if how == "killed, but further":
+    with open(home + "/starts", "a+") as file:
+        file.write("x")
+        file.seek(0)
+        if len(file.read()) < 8:
+            os.kill(os.getpid(), signal.SIGKILL)
 if how == "silent":
     sys.exit(0)
 if how == "loud":
@@ -164,6 +171,13 @@ def test_a_killed_training_is_started_again(rig: Rig) -> None:
     rig.queue.start(7, "by hand")
     until(rig.worker("killed once"), lambda: bool(rig.over))
     assert (rig.over[0].state, rig.over[0].attempts) == ("done", 2)
+
+
+def test_a_training_that_gets_further_each_time_is_always_started_again(rig: Rig) -> None:
+    rig.queue.start(7, "by hand")
+    until(rig.worker("killed, but further"), lambda: bool(rig.over))
+    assert (rig.over[0].state, rig.over[0].error) == ("done", None)
+    assert len((rig.home / "starts").read_text()) == 8
 
 
 @pytest.mark.parametrize("how", ["polite", "stubborn", "wait"])

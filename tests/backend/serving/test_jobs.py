@@ -13,6 +13,15 @@ from typing import Any
 
 import pytest
 
+from maskloop_backend.loop.queue import JobQueue
+from maskloop_backend.loop.worker import Studio
+from maskloop_backend.model.bundle import Bundle
+from maskloop_backend.model.config import Architecture
+from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.registry.store import Registry
+from maskloop_backend.serving.rollouts import Rollouts
+from maskloop_converters.samples import LabelSet
+
 from ..studio.studio import LEGACY, FakeStudio, handler
 
 # it says that it runs, then waits for the test
@@ -186,11 +195,51 @@ def test_a_promoted_version_is_shown_in_its_project(
     # what it does after a job is done by then
     client.app.server.worker.stop()
     shown = promoted == "yes" and rollout
-    (rolling,) = [t for t in threading.enumerate() if t.name == "maskloop-rollout"] or [None]
-    if rolling is not None:
-        rolling.join(60)
+    deadline = time.monotonic() + 60
+    while client.app.server.queue.rollouts():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
     assert (studio.project["model_version"] == studio.connections[0]["title"] == new) is shown
     assert {task for task, version in studio.predictions if version == new} == ({102, 103} if shown else set())
+
+
+def test_a_rollout_that_failed_is_done_later(studio: FakeStudio, tmp_path: Path) -> None:
+    """It is wanted from the moment at which the training is over; who finishes it need not be who began it."""
+    new = "fcn32s-small-20261123-00000002"
+    studio.served = studio.connections[0]["model_version"] = new
+    queue = JobQueue(tmp_path)
+    job = queue.begin(queue.start(5, "by hand").id)
+    queue.finish(job.id, "done", result={"version": new, "promoted": True}, rollout=new)
+    assert Rollouts(queue, lambda project: "no token is known", None).step() == 1
+    unreachable = Studio("http://127.0.0.1:9", LEGACY)
+    assert Rollouts(queue, lambda project: unreachable, None).step() == 1
+    assert queue.rollouts() == [(5, new)]
+    queue.close()
+    later = JobQueue(tmp_path)
+    assert Rollouts(later, lambda project: Studio(studio.url, LEGACY), None).step() == 0
+    assert later.rollouts() == []
+    assert studio.project["model_version"] == studio.connections[0]["title"] == new
+    assert {task for task, version in studio.predictions if version == new} == {102, 103}
+    later.close()
+
+
+def test_a_rollout_of_a_version_that_is_not_served_any_more_is_dropped(studio: FakeStudio, tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    architecture = Architecture(2, "small", head=False)
+    labels = LabelSet.from_names(["sky", "road"])
+    old, new = (registry.add(Bundle.create(build_fcn32s(architecture), architecture, labels)) for _ in range(2))
+    for version in (old, new):
+        registry.promote(version)
+    queue = JobQueue(tmp_path)
+    for project in (5, 6):
+        job = queue.begin(queue.start(project, "by hand").id)
+        queue.finish(job.id, "done", rollout=new)
+    registry.rollback(reason="it was worse")
+    shown = studio.project["model_version"]
+    assert Rollouts(queue, lambda project: Studio(studio.url, LEGACY), None).step() == 0
+    assert queue.rollouts() == []
+    assert studio.project["model_version"] == shown != new
+    queue.close()
 
 
 def test_a_damaged_database_is_named(start: Any, tmp_path: Path) -> None:

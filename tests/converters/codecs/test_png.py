@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskloop_converters.codecs import _deflate, png
+from maskloop_converters.codecs import png
 from maskloop_converters.errors import CodecError
 from maskloop_converters.masks import RunList
 
@@ -131,16 +131,6 @@ def test_runs_of_every_length(width: int) -> None:
         data = png.write_label_map(pixels)
         assert pillow(data).tolist() == pixels.tolist()
         assert len(inflated(data)) == 3 * (1 + pixels[0].nbytes)
-
-
-def test_skewed_frequencies_keep_codes_short_enough() -> None:
-    """Fibonacci frequencies make the deepest Huffman trees; deflate allows 15 bits."""
-    fibonacci = [1, 1]
-    while len(fibonacci) < 24:
-        fibonacci.append(fibonacci[-1] + fibonacci[-2])
-    lengths = _deflate.code_lengths(fibonacci)
-    assert max(lengths) <= 15
-    assert sum(2.0**-n for n in lengths) == 1
 
 
 def test_noise_and_gradients() -> None:

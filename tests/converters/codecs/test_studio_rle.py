@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import tracemalloc
@@ -249,6 +250,20 @@ def test_json_is_read_as_the_json_module_reads_it(text: str) -> None:
     else:
         with pytest.raises(CodecError):
             studio_rle.from_json(text.encode())
+
+
+@given(
+    st.lists(st.text("[]012 ,", max_size=8).map(lambda s: f"[{s}]") | st.sampled_from(["[1,2]", "[3, 44]", "[255]"]))
+)
+@settings(max_examples=400)
+def test_many_lists_are_read_like_each_of_them(texts: list[str]) -> None:
+    found = studio_rle.from_json_lists([text.encode() for text in texts])
+    for text, one in zip(texts, found, strict=True):
+        if isinstance(one, CodecError):
+            with pytest.raises(CodecError, match=re.escape(str(one))):
+                studio_rle.from_json(text.encode())
+        else:
+            assert one == studio_rle.from_json(text.encode())
 
 
 @pytest.mark.parametrize(

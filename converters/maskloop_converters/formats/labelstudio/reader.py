@@ -380,8 +380,8 @@ class _Reader:
 
     def _find(self, names: list[Any], where: str) -> Path | None:
         """Return the file of the first name that is there, in the longest of its sub-folders that is."""
-        for name in names:
-            parts = relative_path(name, where).parts if isinstance(name, str) and name else ()
+        for name in dict.fromkeys(name for name in names if isinstance(name, str) and name):
+            parts = relative_path(name, where).parts
             for start in range(len(parts)):
                 for place in self.places:
                     path = place.joinpath(*parts[start:])
@@ -401,17 +401,17 @@ class _Reader:
                 place = f"{where}, region {shape.item.get('id') or number}"
                 self._check(shape, size, place)
                 shapes_ok.append((shape, place))
-        masks = self._masks(shapes_ok, height, width)
+        masks, faults = self._masks(shapes_ok, height, width)
         regions: list[Region] = []
-        rows: list[RunList] = []
-        for (shape, place), mask in zip(shapes_ok, masks, strict=True):
+        rows: list[int] = []
+        for row, (shape, place) in enumerate(shapes_ok):
             with self.policy.record("regions skipped"):
-                if isinstance(mask, DataError):
-                    raise FormatError(f"{place}: {mask}") from mask
-                for region in self._records(shape, mask, place):
+                if row in faults:
+                    raise FormatError(f"{place}: {faults[row]}") from faults[row]
+                for region in self._records(shape, size, place):
                     regions.append(region)
-                    rows.append(mask)
-        return regions, RunList.concatenate(rows) if rows else RunList.empty(height, width)
+                    rows.append(row)
+        return regions, masks if rows == list(range(len(masks))) else masks.select(rows)
 
     def _check(self, shape: Shape, size: tuple[int, int], where: str) -> None:
         item = shape.item
@@ -436,27 +436,27 @@ class _Reader:
             if name not in self.ids:
                 raise LabelError(f"{where}: no label is named {name!r}; there are: {', '.join(self.ids)}")
 
-    def _masks(self, shapes_ok: list[tuple[Shape, str]], height: int, width: int) -> list[RunList | DataError]:
-        """Return the mask of every shape, or what is wrong with it; all brushes are decoded together."""
-        brushes = [k for k, (shape, _) in enumerate(shapes_ok) if _is_brush(shape.item["value"])]
-        out: list[RunList | DataError] = [RunList.empty(height, width)] * len(shapes_ok)
-        try:
-            streams = [shapes_ok[k][0].item["value"]["rle"] for k in brushes]
-            decoded = studio_rle.decode(streams, height, width)
-            for row, k in enumerate(brushes):
-                out[k] = decoded.select([row])
-            brushes = []
-        except CodecError:
-            pass  # one of them is wrong: read one by one below, to know which
-        for k, (shape, _) in enumerate(shapes_ok):
-            if k in brushes or not _is_brush(shape.item["value"]):
-                try:
-                    out[k] = _mask(shape.item["value"], height, width)
-                except DataError as error:
-                    out[k] = error
-        return out
+    def _masks(
+        self, shapes_ok: list[tuple[Shape, str]], height: int, width: int
+    ) -> tuple[RunList, dict[int, DataError]]:
+        """Return the mask of every shape, and by row what is wrong with one; all brushes are decoded together."""
+        values = [shape.item["value"] for shape, _ in shapes_ok]
+        if all(map(_is_brush, values)):
+            try:
+                return studio_rle.decode([value["rle"] for value in values], height, width), {}
+            except CodecError:
+                pass  # one of them is wrong: read one by one below, to know which
+        rows: list[RunList] = []
+        faults: dict[int, DataError] = {}
+        for row, value in enumerate(values):
+            try:
+                rows.append(_mask(value, height, width))
+            except DataError as error:
+                faults[row] = error
+                rows.append(RunList.from_rows([np.array([height * width])], height=height, width=width))
+        return RunList.concatenate(rows), faults
 
-    def _records(self, shape: Shape, mask: RunList, where: str) -> list[Region]:
+    def _records(self, shape: Shape, size: tuple[int, int], where: str) -> list[Region]:
         """Return one region a label."""
         item = shape.item
         ours = _ours(item.get("meta"))
@@ -486,7 +486,7 @@ class _Reader:
             crowd=ours.get("crowd") is True,
             instance=None if instance is None else whole_number(instance, f"{where}: instance"),
             origin=origin if origin in _ORIGINS else None,
-            edge=self._edge(item["value"], mask) if self.soft else None,
+            edge=self._edge(item["value"], size) if self.soft else None,
         )
         regions = []
         for number, name in enumerate(shape.names):
@@ -503,8 +503,8 @@ class _Reader:
             )
         return regions
 
-    def _edge(self, value: dict[str, Any], mask: RunList) -> SoftEdge | None:
-        alpha = _opacity(value, mask.height, mask.width)
+    def _edge(self, value: dict[str, Any], size: tuple[int, int]) -> SoftEdge | None:
+        alpha = _opacity(value, *size)
         if alpha is None:
             return None
         flat = alpha.ravel()

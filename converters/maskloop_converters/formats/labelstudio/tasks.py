@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ...codecs import studio_rle
-from ...errors import CodecError, FormatError
+from ...errors import FormatError
 from ..images import IMAGE_SUFFIXES
 from ..json_stream import Cut, elements_cut, load
 
@@ -139,11 +138,11 @@ def _put_back(element: Any, cut: Cut, where: str) -> None:
     """Put the lists that were cut out of an element back: those of regions as bytes, others as lists."""
     if not cut:
         return
-    for item in _regions_of(element):
-        text = _text_of(item, cut)
-        if text is not None:
-            with suppress(CodecError):  # a list then, which is refused with the region's name
-                item["rle"] = studio_rle.from_json(text)
+    brushes = [(item, text) for item in _regions_of(element) if (text := _text_of(item, cut)) is not None]
+    streams = studio_rle.from_json_lists([text for _, text in brushes])
+    for (item, _), stream in zip(brushes, streams, strict=True):
+        if isinstance(stream, bytes):  # else a list below, which is refused with the region's name
+            item["rle"] = stream
     waiting = [element]
     while waiting:
         value = waiting.pop()
@@ -392,8 +391,8 @@ def image_name(uri: str) -> str:
     if split is None:
         return ""
     path = unquote(split.path)
-    if path.rstrip("/").endswith("/data/local-files") and "d" in parse_qs(split.query):
-        path = parse_qs(split.query)["d"][0]
+    if path.rstrip("/").endswith("/data/local-files"):
+        (path,) = parse_qs(split.query).get("d", [path])[:1]
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     if "upload" in parts[:-1] and (at := parts.index("upload")) and parts[at - 1] == "data":
         return _UPLOAD_PREFIX.sub("", parts[-1])
