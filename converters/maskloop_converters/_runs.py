@@ -59,35 +59,32 @@ def changes(flat: NDArray[Any], step: int) -> NDArray[np.intp]:
     return np.concatenate((found, rest + whole)) if rest.size else found
 
 
-def scan(pixels: NDArray[Any], order: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return where a C-contiguous (H, W) array changes along rows ('C') or columns ('F'), and the values around it.
+def scan(pixels: NDArray[Any], order: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return where a C-contiguous (H, W) array changes along rows ('C') or columns ('F'), and to what value.
 
     Returns:
-        positions: uint32 (uint64 from 2**32 pixels on), ascending, index in that order of the first pixel of each run.
-        before: value of the run that ends there, one a position.
-        after: value of the run that starts there.
+        positions: int, ascending, index in that order of the first pixel of each run but the first run.
+        values: of the run that starts there, one a position.
     """
     h, w = pixels.shape
     flat = pixels.ravel()
-    wide = position_type(h * w)
     if order == "C":
         i = changes(flat, 1)
-        before = flat.take(i)
         i += 1
-        return i.astype(wide), before, flat.take(i)
+        return i, flat.take(i)
     # Changes are found by comparing each row with the next, then sorted into columns: no transposed copy of the pixels.
+    wide = position_type(h * w)
     i = changes(flat, w)
+    i += w
     joint = (pixels[0, 1:] != pixels[-1, :-1]).nonzero()[0]  # from the foot of a column to the head of the next
-    q = i.astype(wide)
-    y = q // wide(w)
-    x = q - y * wide(w)
-    head = joint + 1
-    positions = np.concatenate((head.astype(wide) * wide(h), x * wide(h) + y + wide(1)))
-    columns = np.concatenate((head.astype(narrow_type(w)), x.astype(narrow_type(w))))
-    by_column = columns.argsort(kind="stable")  # a radix sort for 16-bit keys
-    before = np.concatenate((pixels[-1].take(joint), flat.take(i))).take(by_column)
-    after = np.concatenate((pixels[0].take(head), flat.take(i + w))).take(by_column)
-    return positions.take(by_column), before, after
+    joint += 1
+    at = np.concatenate((joint, i)).astype(wide)  # heads lie in row 0: their index is their column
+    y = at // wide(w)
+    x = at - y * wide(w)
+    by_column = x.astype(narrow_type(w)).argsort(kind="stable")  # a radix sort for 16-bit keys
+    x *= wide(h)
+    x += y
+    return x.take(by_column), flat.take(at.take(by_column))
 
 
 def position_type(n: int) -> Any:
@@ -103,44 +100,73 @@ def narrow_type(n: int) -> Any:
 def label_map_runs(label_map: NDArray[Any], order: str) -> tuple[NDArray[Any], Ints, Ints]:
     """Return (ids, counts, offsets) of every id of a C-contiguous (H, W) integer map, one pass for all.
 
-    Every change of id ends one run and starts another: two events, a stable sort of all events by id, and the
-    differences between the events of an id are its counts.
+    The counts are padded, see :func:`padded`.
+
+    The runs of the map, sorted by id, are the runs of ones of all masks; between two of them lies a run of zeros. An
+    empty run of every id at the end of the image stands for the zeros after its last one.
     """
     n = label_map.size
-    positions, before, after = scan(label_map, order)
+    positions, values = scan(label_map, order)
     first = label_map[0, 0]
     if label_map.dtype.itemsize == 1:
-        seen = np.zeros(256, bool)
-        seen[after] = True
-        seen[first] = True
-        ids = keys = seen.nonzero()[0].astype(np.uint8)
+        per_id = np.bincount(values, minlength=256)
+        per_id[first] += 1
+        present = per_id.nonzero()[0]
+        per_id, ids = per_id.take(present), present.astype(np.uint8)
+        keys, first_key, end_keys = values, first, ids
     else:
-        ids = keys = np.unique(np.append(after, first))
-        if label_map.dtype.itemsize > 2:  # sort by rank: 16 bits where there are fewer than 65536 ids
-            rank = narrow_type(ids.size)
-            before, after = np.searchsorted(ids, before).astype(rank), np.searchsorted(ids, after).astype(rank)
-            first, keys = np.searchsorted(ids, first), np.arange(ids.size, dtype=rank)
+        ids, per_id = np.unique(np.append(values, first), return_counts=True)
+        rank = narrow_type(ids.size)  # sort by rank: 16 bits where there are fewer than 65536 ids
+        keys = ids.searchsorted(values).astype(rank)
+        first_key, end_keys = ids.searchsorted(first), np.arange(ids.size, dtype=rank)
     p, k = positions.size, ids.size
-    owner = np.empty(2 * p + 1 + k, keys.dtype)
-    owner[0] = first
-    owner[1 : 2 * p + 1 : 2] = before
-    owner[2 : 2 * p + 2 : 2] = after
-    owner[2 * p + 1 :] = keys  # the end of the image, an event of every id
-    where = np.empty(owner.size, positions.dtype)
-    where[0] = 0
-    where[1 : 2 * p + 1 : 2] = positions
-    where[2 : 2 * p + 2 : 2] = positions
-    where[2 * p + 1 :] = n
+    owner = np.empty(p + 1 + k, end_keys.dtype)
+    owner[0], owner[1 : p + 1], owner[p + 1 :] = first_key, keys, end_keys
+    bounds = np.empty(p + 2 + k, np.int64)  # run i of the map goes from bounds[i] to bounds[i + 1]
+    bounds[0], bounds[1 : p + 1], bounds[p + 1 :] = 0, positions, n
     by_id = owner.argsort(kind="stable")
-    ends = where.take(by_id)
+    starts = bounds.take(by_id)
+    by_id += 1
+    ends = bounds.take(by_id)
     offsets = np.zeros(k + 1, np.int64)
-    offsets[1:] = np.flatnonzero(by_id > 2 * p) + 1
-    counts = lengths(ends, offsets)
-    full = counts.take(offsets[1:] - 1) == 0  # ids that hold the last pixel: no run of zeros after it
-    if full.any():
-        counts = np.delete(counts, offsets[1:][full] - 1)
-        offsets[1:] -= full.cumsum()
+    per_id += 1
+    per_id.cumsum(out=offsets[1:])
+    counts = np.empty(2 * starts.size, np.int64)
+    np.subtract(ends, starts, out=counts[1::2])
+    np.subtract(starts[1:], ends[:-1], out=counts[2::2])
+    heads = offsets[:-1]
+    counts[2 * heads] = starts.take(heads)
+    offsets *= 2
     return ids, counts, offsets
+
+
+def trimmed(counts: Ints, offsets: Ints) -> Runs:
+    """Return runs without the padding of :func:`padded`."""
+    stops = offsets[1:]
+    keep = np.ones(counts.size, bool)
+    keep[stops - 1] = False
+    full = counts.take(stops - 2) == 0
+    keep[stops[full] - 2] = False
+    kept = np.zeros(offsets.size, np.int64)
+    (stops - offsets[:-1] - 1 - full).cumsum(out=kept[1:])
+    return counts[keep], kept
+
+
+def padded(counts: Ints, offsets: Ints) -> Runs:
+    """Return runs in rows of pairs, zeros and the ones after them; the last run of every row has 0 pixels.
+
+    One such run follows where a row ends with zeros, two where it ends with ones (the mask holds the last pixel).
+    """
+    sizes = offsets[1:] - offsets[:-1]
+    wider = np.zeros(offsets.size, np.int64)
+    (sizes + 2 - (sizes & 1)).cumsum(out=wider[1:])
+    keep = np.ones(int(wider[-1]), bool)
+    stops = wider[1:]
+    keep[stops - 1] = False
+    keep[stops[(sizes & 1) == 0] - 2] = False
+    out = np.zeros(keep.size, np.int64)
+    out[keep] = counts
+    return out, wider
 
 
 def lengths(ends: NDArray[Any], offsets: Ints) -> Ints:
@@ -286,7 +312,7 @@ def joined(parts: list[Runs]) -> Runs:
 
 def mask_runs(mask: NDArray[np.bool_], order: str) -> Runs:
     """Return the runs of one C-contiguous bool (H, W) mask."""
-    positions, _, _ = scan(mask.view(np.uint8), order)
+    positions, _ = scan(mask.view(np.uint8), order)
     ends = np.concatenate(([0] if mask[0, 0] else [], positions, [mask.size])).astype(np.int64)
     offsets = np.array([0, ends.size], np.int64)
     return lengths(ends, offsets), offsets

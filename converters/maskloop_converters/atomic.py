@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import OutputExistsError, TargetError, VerificationError
 
-_SYNCED_AT_ONCE, _SYNCED_BATCH = 16, 256
+_SYNCED_AT_ONCE, _SYNCED_BATCH = 8, 256
 
 
 UNFINISHED = ".unfinished"
@@ -156,9 +156,20 @@ def _umask() -> int:
 
 
 def _sync_tree(root: Path) -> None:
-    # Disks write many files at once in about the time of one.
-    with ThreadPoolExecutor(_SYNCED_AT_ONCE, "maskloop-sync") as pool:
+    # Disks write many files at once in about the time of one. This thread and its helpers share one iterator: it costs
+    # less than a task a file.
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE - 1, "maskloop-sync") as pool:
         for folder, _, files in os.walk(root):
             for start in range(0, len(files), _SYNCED_BATCH):
-                list(pool.map(sync, [Path(folder, name) for name in files[start : start + _SYNCED_BATCH]]))
+                batch = [Path(folder, name) for name in files[start : start + _SYNCED_BATCH]]
+                waiting = iter(batch)
+                helpers = [pool.submit(_sync_each, waiting) for _ in batch[1:_SYNCED_AT_ONCE]]
+                _sync_each(waiting)
+                for helper in helpers:
+                    helper.result()
             sync(Path(folder))
+
+
+def _sync_each(paths: Iterator[Path]) -> None:
+    for path in paths:
+        sync(path)

@@ -27,7 +27,7 @@ from .splitting import split as split_dataset
 
 # called with (samples written, number of samples or None where it is unknown)
 Progress = Callable[[int, "int | None"], None]
-# Samples that one thread may read ahead of the writer: bounds memory, hides the reader's time behind the writer's.
+# Samples that a thread may read ahead of the writer: bounds memory, hides the time that the reader waits for its files.
 READ_AHEAD = 16
 _EXAMPLES = 5
 
@@ -90,7 +90,7 @@ def convert(
     verify: bool = False,
     overwrite: bool = False,
     resume: bool = False,
-    workers: int = 2,
+    workers: int = 1,
     progress: Progress = lambda done, count: None,
 ) -> ConversionReport:
     """Convert a dataset on disk to another format.
@@ -117,7 +117,8 @@ def convert(
         resume: keep what is done when something stops the conversion, and go on with what such a conversion left: in
             ``.NAME.unfinished`` beside ``target``. The source is read from its start and compared, so the output is that
             of a conversion that nothing stopped. For png and tfrecord; the others are one JSON document.
-        workers: threads, 1 or more: with 2, reading and writing overlap; more gain nothing.
+        workers: threads, 1 or more. With 2, one reads ahead: for sources on slow disks. From a cache both wait for the
+            interpreter's lock, and it costs time. More than 2 gain nothing.
         progress: is called with (samples written, number of samples or None).
 
     Returns:

@@ -64,19 +64,10 @@ class RunList:
         Raises:
             DataError: not two-dimensional, empty, or of another type.
         """
-        a = np.ascontiguousarray(label_map)
-        _require_shape(a.shape)
-        if a.dtype.kind not in "bui":
-            raise DataError(f"a label map holds integers or bool, not {a.dtype}")
-        plain: NDArray[Any] = a
-        if a.dtype == bool:
-            plain = a.view(np.uint8)
-        elif a.dtype == np.int8:  # its bytes do not sort like its numbers
-            plain = a.astype(np.int16)
-        elif not a.dtype.isnative:
-            plain = a.astype(a.dtype.newbyteorder("="))
-        ids, counts, offsets = _runs.label_map_runs(plain, order)
-        return ids.astype(a.dtype), cls(a.shape[0], a.shape[1], counts, offsets, order)
+        pixels = plain_label_map(label_map)
+        ids, *runs = _runs.label_map_runs(pixels, order)
+        counts, offsets = _runs.trimmed(*runs)
+        return ids.astype(label_map.dtype), cls(pixels.shape[0], pixels.shape[1], counts, offsets, order)
 
     @classmethod
     def from_masks(cls, masks: Iterable[NDArray[Any]], *, height: int, width: int, order: Order = "C") -> RunList:
@@ -259,8 +250,9 @@ class RunList:
         out = np.zeros((len(self), 4), np.int64)
         if not rows.size:
             return out
-        line0, along0 = np.divmod(starts, fast)
-        line1, along1 = np.divmod(ends - 1, fast)
+        last = ends - 1
+        line0, line1 = starts // fast, last // fast  # several times as fast as np.divmod
+        along0, along1 = starts - line0 * fast, last - line1 * fast
         several = line1 > line0  # such a run reaches the end of one line and the start of the next
         along0[several], along1[several] = 0, fast - 1
         first = np.flatnonzero(np.diff(rows, prepend=-1))
@@ -309,6 +301,25 @@ class RunList:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def plain_label_map(label_map: NDArray[Any]) -> NDArray[Any]:
+    """Return a label map as the kernels take it: C-contiguous, of an unsigned or signed type whose bytes they can sort.
+
+    Raises:
+        DataError: not two-dimensional, empty, or of another type than bool or integers.
+    """
+    a = np.ascontiguousarray(label_map)
+    _require_shape(label_map.shape)
+    if a.dtype.kind not in "bui":
+        raise DataError(f"a label map holds integers or bool, not {a.dtype}")
+    if a.dtype == bool:
+        return a.view(np.uint8)
+    if a.dtype == np.int8:  # its bytes do not sort like its numbers
+        return a.astype(np.int16)
+    if not a.dtype.isnative:
+        return a.astype(a.dtype.newbyteorder("="))
+    return a
 
 
 def _require_shape(shape: tuple[int, ...]) -> int:

@@ -52,7 +52,9 @@ from .streams import source_path, target_path
 @click.option(
     "--resume", is_flag=True, help="png, tfrecord: keep what is done when stopped; the same command then goes on."
 )
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="1 reads and writes in turns.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), help="2 reads ahead, for sources on slow disks."
+)
 @click.option("--overwrite", is_flag=True, help="Replace DST; what is there stays until the new one is complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress.")

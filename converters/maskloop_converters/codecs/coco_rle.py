@@ -7,7 +7,6 @@ and 48 is added to make a printable character. Uncompressed counts are the run l
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import _runs
 from ..errors import CodecError
-from ..masks import RunList
+from ..masks import RunList, plain_label_map
 
 Counts = bytes | str | Sequence[int] | NDArray[Any]
 
@@ -24,7 +23,7 @@ _ZERO = 48  # the character of group 0
 _GROUPS = 64
 _MORE = 32
 _SIGN = 16
-_INT32_MAX = (1 << 31) - 1
+_TABLED = 1 << 13  # differences below are looked up
 _MOST_GROUPS = 12  # 60 bits; no image has such runs
 # pycocotools encodes one mask faster below _SMALL pixels, and below _PIXELS_A_RUN pixels a run (measured).
 _SMALL = 1 << 18
@@ -35,13 +34,13 @@ _SAMPLED_ROWS = 32
 def encode(masks: RunList) -> list[bytes]:
     """Return the compressed counts of every mask, byte for byte what pycocotools writes."""
     masks = masks.reordered("F")
-    return _compress(masks.counts, masks.offsets)
+    return _compress(*_runs.padded(masks.counts, masks.offsets))
 
 
 def encode_label_map(label_map: NDArray[Any]) -> tuple[NDArray[Any], list[bytes]]:
     """Return the ids present in a (H, W) integer map, ascending, and the counts of each, in one pass."""
-    ids, masks = RunList.from_label_map(label_map, order="F")
-    return ids, encode(masks)
+    ids, *runs = _runs.label_map_runs(plain_label_map(label_map), "F")
+    return ids.astype(label_map.dtype), _compress(*runs)
 
 
 def encode_mask(mask: NDArray[Any]) -> bytes:
@@ -58,7 +57,7 @@ def encode_mask(mask: NDArray[Any]) -> bytes:
 
         counts: bytes = pycoco.encode(np.asfortranarray(bits.view(np.uint8)))["counts"]
         return counts
-    return _compress(*_runs.mask_runs(bits, "F"))[0]
+    return _compress(*_runs.padded(*_runs.mask_runs(bits, "F")))[0]
 
 
 def _estimated_runs(bits: NDArray[np.bool_]) -> int:
@@ -68,43 +67,60 @@ def _estimated_runs(bits: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(upper != lower)) * step
 
 
-def _compress(counts: NDArray[Any], offsets: NDArray[np.int64]) -> list[bytes]:
-    """Return compressed counts of K masks given as runs down the columns."""
+def _characters(values: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the characters of each difference: uint8 (N, _MOST_GROUPS), 0 after the last one."""
+    text = np.zeros((values.size, _MOST_GROUPS), np.uint8)
+    unfinished = np.ones(values.size, bool)
+    for level in range(_MOST_GROUPS):
+        group = values & (_MORE - 1)
+        values = values >> 5
+        more = unfinished & (values != -(group >= _SIGN).astype(np.int64))
+        text[:, level] = np.where(unfinished, group + _ZERO + more * _MORE, 0)
+        unfinished = more
+        if not more.any():
+            break
+    return text
+
+
+# The characters of small differences, four bytes each with zeros after the last; negative ones index from the end.
+_CELLS = np.ascontiguousarray(_characters(np.concatenate((np.arange(_TABLED), np.arange(-_TABLED, 0))))[:, :4]).view(
+    np.uint32
+)[:, 0]
+_NEWLINE = np.frombuffer(b"\n\0\0\0", np.uint32)[0]
+
+
+def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[bytes]:
+    """Return compressed counts of K masks given as padded runs down the columns.
+
+    Every difference is looked up as a cell of four bytes, every mask's last run, which is empty, becomes a newline; the
+    text is the cells without their zeros, cut at newlines.
+    """
     if not counts.size:
         return []
-    if int(counts.max()) <= _INT32_MAX:  # half the memory to go through
-        counts = counts.astype(np.int32)
     delta = np.empty_like(counts)
     delta[:2] = counts[:2]
     np.subtract(counts[2:], counts[:-2], out=delta[2:])
-    for k in range(3):  # the first three of a mask are stored as they are
-        at = offsets[:-1] + k
-        at = at[at < offsets[1:]]
-        delta[at] = counts[at]
-    magnitude = delta ^ (delta >> 8 * delta.itemsize - 1)  # bits besides the sign
-    groups: NDArray[Any] = (magnitude >= _SIGN).astype(np.int8)
-    groups += 1
-    top, limit = int(magnitude.max()), _SIGN << 5
-    while limit <= top:
-        groups += magnitude >= limit
-        limit <<= 5
-    ends = groups.cumsum(dtype=np.int64)
-    begins = ends - groups
-    text = np.empty(int(ends[-1]), np.uint8)
-    at, left, values, level = begins, groups, delta, 1
-    while at.size:
-        character = values.astype(np.uint8)
-        character &= _MORE - 1
-        character += _ZERO + _MORE
-        last = left == level
-        character -= last.view(np.uint8) << 5
-        text[at] = character
-        more = (~last).nonzero()[0]
-        at, left, values = at.take(more) + 1, left.take(more), values.take(more) >> 5
-        level += 1
-    data = text.tobytes()
-    cuts = np.append(begins, len(data)).take(offsets).tolist()
-    return [data[a:b] for a, b in itertools.pairwise(cuts)]
+    heads, stops = offsets[:-1], offsets[1:]
+    third = heads + 2
+    for at in (heads, heads + 1, third[third < stops]):  # the first three of a mask are stored as they are
+        delta[at] = counts.take(at)
+    last = stops - 1
+    full = stops - 2
+    full = full[counts.take(full) == 0]  # where a mask ends with ones, no zeros are written after them
+    delta[last] = delta[full] = 0
+    large = ((delta + _TABLED).view(np.uint64) >= 2 * _TABLED).nonzero()[0]
+    values = delta.take(large)
+    delta[large] = 0
+    cells = _CELLS.take(delta)
+    cells[full] = 0
+    cells[last] = _NEWLINE
+    if large.size:
+        wide = _characters(values).view(np.uint32)  # three cells each
+        cells[large] = wide[:, 0]
+        longer = wide[:, 1].nonzero()[0]
+        if longer.size:
+            cells = np.insert(cells, (large.take(longer) + 1).repeat(2), wide[longer, 1:].ravel())
+    return cells.tobytes().translate(None, b"\0").split(b"\n")[:-1]
 
 
 def to_uncompressed(masks: RunList) -> list[list[int]]:

@@ -39,6 +39,8 @@ _LAYOUTS: dict[int, tuple[Kind, str, dict[int, str]]] = {
     _RGBA: ("rgba", "RGBA", {8: "RGBA"}),
 }
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
+# zlib's tables: runs need none of what is searched, and blocks of 2 ** (6 + 6) symbols with a code each compress best.
+_MEMORY = 6
 _SUB = 1  # filter type: each byte less the one of the pixel to its left
 _MOST_INFLATED = 1032  # deflate's best: two bits for 258 bytes
 _STORED_BLOCK = 65535
@@ -326,7 +328,7 @@ def write_label_map(pixels: NDArray[Any], palette: NDArray[np.uint8] | None = No
     if size > 1:  # the filter "Sub" turns runs of equal pixels into runs of one byte, which is what is searched for
         rows[:, 0] = _SUB
         rows[:, 1 + size :] -= pixels[:, :-size]
-    deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    deflate = zlib.compressobj(1, zlib.DEFLATED, 15, _MEMORY, zlib.Z_RLE)
     stream = deflate.compress(rows.data) + deflate.flush()
     color = _PALETTE if palette is not None else _GREY if flat else _RGB
     return _file(w, h, 8 * a.itemsize, color, before, stream)

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from .. import _runs
 from ..errors import CodecError
-from ..masks import RunList
-from ._bits import pack_words, stream_layout
+from ..masks import RunList, plain_label_map
+from ._bits import pack_streams
 
 Stream = bytes | bytearray | memoryview | Sequence[int] | NDArray[Any]
 
@@ -39,21 +39,25 @@ _STANDARD = (7 << 16 | 0x237F) << 3  # bytes 4..6 of a standard header; its low 
 _SHORTEST_RECORD, _LONGEST_RECORD = 14, 27  # bits: flag, size class, 3 to 16 bits of count, value
 _CLASS_BITS = np.array([3 + size + 8 for size in _SIZES], np.int64)
 _CLASS_MASK = np.array([(1 << size) - 1 for size in _SIZES], np.int64)
-_LITERAL = 255  # stands for a block of literals where bit lengths of records are tabled
+_LITERAL = 200  # stands for a block of literals where bit lengths of records are tabled; two lengths fit a byte
 _PADDING_BITS = 15  # the SDK and the Rust wheel write one byte too many when the bits fill their bytes
 _GAP = bytes(8)  # between streams that are read together: a 64-bit window never sees the next one
 _BATCH_BYTES = 1 << 20  # streams read together; the tables of bits take some 40 times as much
 
 
-def _run_codes() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """Return the record (value bits 0) and its length in bits for runs of 0.._LONGEST pixels; runs of 0 take no bits."""
+def _run_codes() -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the records of runs of 0.._LONGEST pixels of value 0 and of value 255, left-aligned, and their bits.
+
+    Runs of 0 pixels take no bits.
+    """
     pixels = np.arange(_LONGEST + 1)
     size_class = (pixels > 2).astype(np.int64) + (pixels > 4) + (pixels > 64)
     size = np.array(_SIZES)[size_class]
     code = (((4 | size_class) << size) | (_CHANNELS * pixels - 1)) << 8
     bits = 3 + size + 8
-    code[0] = bits[0] = 0
-    return code.astype(np.uint32), bits.astype(np.uint8)
+    zeros, ones = code << 64 - bits, code + 255 << 64 - bits
+    zeros[0] = ones[0] = bits[0] = 0
+    return zeros.view(np.uint64), ones.view(np.uint64), bits.view(np.uint64)
 
 
 def _steps() -> NDArray[np.uint64]:
@@ -67,7 +71,7 @@ def _steps() -> NDArray[np.uint64]:
     return np.ascontiguousarray(length.astype(np.uint8)).view(np.uint64).ravel()
 
 
-_CODE, _CODE_BITS = _run_codes()
+_ZEROS, _ONES, _CODE_BITS = _run_codes()
 _STEPS = _steps()
 _SPACE = b" \t\r\n"
 _COMMA, _BLANK = np.uint8((ord(",") - 48) & 255), np.uint8((ord(" ") - 48) & 255)
@@ -81,60 +85,89 @@ def encode(masks: RunList) -> list[bytes]:
         CodecError: the image has 2**30 pixels or more; the header cannot say so.
     """
     masks = masks.reordered("C")
-    values = _runs.is_ones(masks.offsets).astype(np.uint32)
-    values *= 255
-    return _pack(masks.counts, values, masks.offsets, masks.height * masks.width)
+    return _pack_pairs(*_runs.padded(masks.counts, masks.offsets), masks.height * masks.width)
 
 
 def encode_label_map(label_map: NDArray[Any]) -> tuple[NDArray[Any], list[bytes]]:
     """Return the ids present in a (H, W) integer map, ascending, and the stream of each, in one pass."""
-    ids, masks = RunList.from_label_map(label_map)
-    return ids, encode(masks)
+    pixels = plain_label_map(label_map)
+    ids, counts, offsets = _runs.label_map_runs(pixels, "C")
+    return ids.astype(label_map.dtype), _pack_pairs(counts, offsets, pixels.size)
 
 
 def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
     """Return the stream of a soft mask: (H, W) uint8, opacity 0..255."""
     if alpha.dtype != np.uint8 or alpha.ndim != 2 or not alpha.size:
         raise CodecError(f"opacity is a uint8 array (height, width), not {alpha.dtype} {alpha.shape}")
+    header = _header(alpha.size)
     flat = np.ascontiguousarray(alpha).ravel()
     starts = np.concatenate(([0], _runs.changes(flat, 1) + 1))
     counts = np.diff(starts, append=flat.size)
-    return _pack(counts, flat.take(starts).astype(np.uint32), np.array([0, counts.size]), flat.size)[0]
+    records = (counts + _LONGEST - 1) // _LONGEST  # the longest run, as often as needed, and one of the rest
+    values = flat.take(starts).repeat(records).astype(np.uint64)
+    pieces = np.full(values.size, _LONGEST)
+    pieces[records.cumsum() - 1] = counts - (records - 1) * _LONGEST
+    bits = _CODE_BITS.take(pieces)
+    values <<= np.uint64(64) - bits
+    values |= _ZEROS.take(pieces)
+    return pack_streams(values, bits, np.array([0, bits.size]), header, _HEADER_BITS)[0]
 
 
-def _pack(
-    counts: NDArray[np.int64], values: NDArray[np.uint32], offsets: NDArray[np.int64], pixels: int
-) -> list[bytes]:
-    """Return the streams of K images of ``pixels`` pixels, given as runs of one value, row by row (CSR).
-
-    A run of 0 pixels has value 0.
-    """
+def _header(pixels: int) -> int:
+    """Return the first bits of the stream of an image of ``pixels`` pixels, left-aligned in 64 bits."""
     if pixels * _CHANNELS > _MAX_ELEMENTS:
         raise CodecError(f"brush RLE holds images below 2**30 pixels; this one has {pixels}")
-    long = np.flatnonzero(counts > _LONGEST)  # written as records of the longest run, and one of the rest
-    whole = (counts[long] - 1) // _LONGEST
-    if long.size:
-        counts = counts.copy()
-        counts[long] -= whole * _LONGEST
-    bits = _CODE_BITS.take(counts)
-    room = bits.astype(np.int64)
-    room[long] += whole * _LONGEST_RECORD
-    at, sizes, words = stream_layout(room, offsets, _HEADER_BITS, 0)
-    pieces_at = at[long].repeat(whole) + _LONGEST_RECORD * (
-        np.arange(whole.sum()) - (whole.cumsum() - whole).repeat(whole)
-    )
-    at[long] += whole * _LONGEST_RECORD
-    codes = (_CODE.take(counts) | values).astype(np.uint64)
-    packed = pack_words(codes, bits, at, int(words[-1]), msb_first=True)
-    if long.size:
-        pieces = (_CODE[_LONGEST] | values[long].repeat(whole)).astype(np.uint64)
-        piece_bits = np.full(pieces.size, _LONGEST_RECORD)
-        packed += pack_words(pieces, piece_bits, pieces_at, int(words[-1]), msb_first=True)
-    packed[words[:-1]] = pixels * _CHANNELS
-    packed[words[:-1] + 1] += np.uint64(_STANDARD << 8)
-    buffer = packed.astype(">u4").tobytes()
-    begins = (words[:-1] * 4).tolist()
-    return [buffer[i : i + n] for i, n in zip(begins, ((sizes + 7) >> 3).tolist(), strict=True)]
+    return pixels * _CHANNELS << 32 | _STANDARD << 8
+
+
+def _pack_pairs(counts: NDArray[np.int64], offsets: NDArray[np.int64], pixels: int) -> list[bytes]:
+    """Return the streams of K masks of ``pixels`` pixels, given as padded runs: even rows of zeros and ones in turn.
+
+    A run of zeros and the ones after it are packed as one code, of at most 54 bits: half as much to place. Runs above
+    the longest record become pairs of their own: that much and none of the other, as often as needed, before the rest.
+    """
+    header = _header(pixels)
+    if offsets.size == 1:
+        return []
+    pairs: NDArray[np.int64] = counts.reshape(-1, 2)
+    offsets = offsets >> 1
+    if pixels > _LONGEST:
+        pairs, offsets = _split_long(pairs, offsets)
+    zeros, ones = pairs[:, 0], pairs[:, 1]
+    bits = _CODE_BITS.take(zeros)
+    codes = _ONES.take(ones)
+    codes >>= bits
+    codes |= _ZEROS.take(zeros)
+    bits += _CODE_BITS.take(ones)
+    return pack_streams(codes, bits, offsets, header, _HEADER_BITS)
+
+
+def _split_long(pairs: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of runs (N, 2), none above _LONGEST pixels, that make the records of the given ones."""
+    long = ((pairs[:, 0] | pairs[:, 1]) > _LONGEST).nonzero()[0]  # and a few more, which are not split
+    if not long.size:
+        return pairs, offsets
+    split = pairs.take(long, axis=0)
+    whole = np.maximum(split - 1, 0) // _LONGEST
+    rest = split - whole * _LONGEST
+    copies = whole.sum(axis=1) + 1
+    added = np.zeros(long.size + 1, np.int64)
+    (copies - 1).cumsum(out=added[1:])
+    first = long + added[:-1]  # where the pairs of each are
+    # One by one: (_LONGEST, 0) for the zeros, then (rest of zeros, _LONGEST), (0, _LONGEST) ... (0, rest of ones).
+    nth = np.arange(int(copies.sum())) - (added[:-1] + np.arange(long.size)).repeat(copies)
+    of_zeros = nth < whole[:, 0].repeat(copies)
+    new = np.zeros((nth.size, 2), np.int64)
+    new[of_zeros, 0] = _LONGEST
+    new[~of_zeros, 1] = _LONGEST
+    copied = np.ones(pairs.shape[0], np.int64)
+    copied[long] = copies
+    out = pairs.repeat(copied, axis=0)
+    places = first.repeat(copies) + nth
+    out[places] = new
+    out[first + whole[:, 0], 0] = rest[:, 0]
+    out[first + copies - 1, 1] = rest[:, 1]
+    return out, offsets + added.take(long.searchsorted(offsets))
 
 
 def to_json(stream: bytes) -> bytes:
@@ -330,9 +363,9 @@ def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list
     pairs <<= 2
     pairs |= buffer[1:] >> np.uint8(6)
     length = _STEPS.take(pairs).view(np.uint8)
-    step = length.tobytes()
-    starts = bytearray(len(step))  # a byte set for every bit where a record starts; quicker than a list of numbers
-    firsts = [0]
+    step = _two_records(length).tobytes()
+    starts = bytearray(len(step))  # a byte set for every second record; quicker than a list of numbers
+    firsts, lasts = [0], []
     plain = []
     base = 0
     for stream in data:
@@ -346,12 +379,33 @@ def _walk(data: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], list
         plain.append(standard)
         base += len(stream) + len(_GAP)
         firsts.append(base * 8)
-    found = np.flatnonzero(np.frombuffer(starts, bool))
-    cuts = found.searchsorted(firsts)
+        lasts.append(last)
+    first = np.flatnonzero(np.frombuffer(starts, bool))
+    cuts = first.searchsorted(firsts)
+    found: NDArray[np.int64] = np.empty(2 * first.size, np.int64)
+    found[0::2] = first
+    np.add(first, length.take(first), out=found[1::2])
+    cuts *= 2
+    # Where the number of records is odd, what would follow the last one lies behind the end of its stream.
+    odd = (cuts[1:] > cuts[:-1]) & (found.take(cuts[1:] - 1) > lasts) if first.size else np.zeros(len(data), bool)
+    if odd.any():
+        found = np.delete(found, cuts[1:][odd] - 1)
+        cuts[1:] -= odd.cumsum()
     literal = np.flatnonzero(length.take(found) == _LITERAL)
     for k in set((np.searchsorted(cuts, literal, "right") - 1).tolist()):
         plain[k] = False
     return found, cuts, plain, buffer
+
+
+def _two_records(length: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return, for every bit, the length of the record that would start there and of the one after it, in bits."""
+    both = length.copy()
+    reach = length.size - _LONGEST_RECORD
+    for bits in _CLASS_BITS.tolist():
+        next_length = (length[:reach] == bits).view(np.uint8)
+        next_length *= length[bits : bits + reach]
+        both[:reach] += next_length
+    return both
 
 
 def _run_ends(

@@ -25,7 +25,8 @@ MAX_ELEMENT = 1 << 30
 # A value that a window cuts is reported at most so far before its end (an escape sequence, a literal).
 _CUT = 32
 _SPACE = " \t\r\n"
-_NUMBERS = b"0123456789, \t\r\n"
+# Up to its first closing bracket, a list without any of these holds numbers, or what is no JSON.
+_NO_NUMBERS = (b'"', b"{", b"[")
 # What stands for lists that were cut is numbered from here: a list of this one number is no stream of bytes.
 _FIRST_CUT = 1 << 62
 
@@ -80,7 +81,7 @@ def elements(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def elements_cut(path: Path, key: str) -> Iterator[tuple[int, Any, Cut]]:
-    """Yield like :func:`elements`, but lists of whole numbers under a key are cut out before anything is parsed.
+    """Yield like :func:`elements`, but lists of numbers under a key are cut out before anything is parsed.
 
     Millions of numbers are not worth a Python object each: their text comes as it stands, for who knows a quicker way.
 
@@ -90,7 +91,7 @@ def elements_cut(path: Path, key: str) -> Iterator[tuple[int, Any, Cut]]:
 
     Yields:
         Number and value of the element, in which ``[n]`` stands for a list that was cut; and the texts of the lists by
-        n, brackets included: what is digits, commas and spaces, which need not be JSON. Other lists stay as they are.
+        n, brackets included: they are not checked and need not be JSON. Lists with texts, objects or lists stay.
     """
     texts: Cut = {}
     with _document(path, lambda file, start: _Cutter(file, start, key, texts)) as window:
@@ -186,16 +187,16 @@ class _Pieces:
 
 
 class _Cutter(_Pieces):
-    """The bytes of a JSON file without the lists of whole numbers under a key; ``[n]`` stands for each.
+    """The bytes of a JSON file without the lists of numbers under a key; ``[n]`` stands for each.
 
     In JSON, ``"key": [`` is a member wherever it stands: inside a text its quotes would have backslashes.
     """
 
     def __init__(self, file: BinaryIO, start: int, key: str, texts: Cut) -> None:
         super().__init__(file)
-        self._opening = re.compile(rb'(?<!\\)"%s"\s*:\s*\[' % re.escape(key).encode())
+        self._key = b'"%s"' % key.encode()
+        self._list = re.compile(rb"\s*:\s*\[")
         self._half = re.compile(rb'"%s"\s*(:\s*)?\Z' % re.escape(key).encode())
-        self._longest = len(key) + 2
         self._texts = texts
         self._number = _FIRST_CUT
         self._forgotten = 0
@@ -229,12 +230,12 @@ class _Cutter(_Pieces):
     def _without_lists(self, data: bytes, *, ended: bool) -> bytes:
         pieces: list[bytes] = []
         at, size = 0, self._given
-        while found := self._opening.search(data, at):
+        while found := self._opening(data, at):
             end = data.find(b"]", found.end())
             if end < 0:
                 break
             text = data[found.end() - 1 : end + 1]
-            if text[1:-1].translate(None, _NUMBERS):
+            if any(text.find(other, 1) >= 0 for other in _NO_NUMBERS):
                 pieces.append(data[at : found.end()])
                 at = found.end()
                 size += len(pieces[-1])
@@ -255,12 +256,20 @@ class _Cutter(_Pieces):
         pieces.append(data[at:keep])
         return b"".join(pieces)
 
+    def _opening(self, data: bytes, at: int) -> re.Match[bytes] | None:
+        """Return the next ``: [`` behind the key."""
+        while (start := data.find(self._key, at)) >= 0:
+            at = start + len(self._key)
+            if data[start - 1 : start] != b"\\" and (found := self._list.match(data, at)):
+                return found
+        return None
+
     def _kept_from(self, data: bytes, at: int, found: re.Match[bytes] | None) -> int:
         """Return from where on bytes must wait for those that follow: a list that is not whole, or what may be one."""
         if found:
-            return found.start()
+            return found.start() - len(self._key)
         half = self._half.search(data, at)
-        start = half.start() if half else data.rfind(b'"', max(at, len(data) - self._longest))
+        start = half.start() if half else data.rfind(b'"', max(at, len(data) - len(self._key)))
         # A quote that is cut from its backslash would look like an opening: the byte before it waits with it.
         return max(at, (len(data) if start < 0 else start) - 1)
 

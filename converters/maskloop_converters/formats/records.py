@@ -10,13 +10,14 @@ from ..codecs.png import MAX_PIXELS
 from ..errors import DataError, FormatError, LabelError
 from ..samples import Region, Sample
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ORIGINS = ("manual", "prediction", "prediction-changed")
 
 
 def dumps(value: Any, where: str) -> str:
     """Return compact JSON; DataError names the record when a value is not JSON (NaN, bytes, half a character, ...)."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(value)
         if not text.isascii():
             text.encode()  # a lone half of a surrogate pair is no text in any file
     except (ValueError, TypeError) as error:

@@ -85,13 +85,13 @@ def test_lists_that_are_cut_out_and_put_back_are_the_document(
 def test_numbers_are_cut_out_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int) -> None:
     monkeypatch.setattr(json_stream, "_WINDOW", window)
     path = tmp_path / "a.json"
-    path.write_text('[{"rle": [1, 22], "b": {"rle" : [] }}, {"rle": [-1]}, {"rle": [3], "rle": [4]}, {"rle": [5]}]')
+    path.write_text('[{"rle": [1, 22], "b": {"rle" : [] }}, {"rle": ["-1"]}, {"rle": [3], "rle": [4]}, {"rle": [5]}]')
     taken = []
     for _, value, cut in json_stream.elements_cut(path, "rle"):
         taken.append([cut[number] for number in sorted(cut)])
         assert all(number >= 1 << 62 for number in cut)
         if len(taken) == 2:
-            assert value == {"rle": [-1]}  # not what is cut
+            assert value == {"rle": ["-1"]}  # not what is cut
     assert taken[0][:2] == [b"[1, 22]", b"[]"]
     assert taken[-1] == [b"[5]"]
 

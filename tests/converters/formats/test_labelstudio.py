@@ -526,7 +526,7 @@ def test_damaged_json_is_named_with_the_place(tmp_path: Path, damage: Callable[[
 
 
 def test_lists_called_rle_that_are_no_brush_stay_lists(tmp_path: Path) -> None:
-    other = {"id": "v", "type": "videorle", "value": {"rle": [1, 2, 3]}}
+    other = {"id": "v", "type": "videorle", "value": {"rle": [1, -2.5, None, True]}}
     record = task(item(), other, data={"image": "a.png", "rle": [7, 300], "value": {"rle": []}})
     (sample,) = labelstudio.read(saved(tmp_path, [record]))
     assert masks_of([sample])[0] == [MASK.astype(int).tolist()]  # type: ignore[arg-type]

@@ -380,8 +380,8 @@ class _Reader:
 
     def _find(self, names: list[Any], where: str) -> Path | None:
         """Return the file of the first name that is there, in the longest of its sub-folders that is."""
-        for name in names:
-            parts = relative_path(name, where).parts if isinstance(name, str) and name else ()
+        for name in dict.fromkeys(name for name in names if isinstance(name, str) and name):
+            parts = relative_path(name, where).parts
             for start in range(len(parts)):
                 for place in self.places:
                     path = place.joinpath(*parts[start:])

@@ -151,11 +151,20 @@ class _Loss:
         return bool(self.hidden or self.merged or self.soft or self.unmarked)
 
 
-def label_map_loss(sample: Sample, labels: LabelSet) -> _Loss:
-    """Return what is lost when a sample is kept as a label map with the list of its regions beside it."""
+def label_map_loss(sample: Sample, labels: LabelSet, label_map: NDArray[Any] | None = None) -> _Loss:
+    """Return what is lost when a sample is kept as a label map with the list of its regions beside it.
+
+    Args:
+        sample: what to keep.
+        labels: the dataset's label set.
+        label_map: of the sample, where it is there already: counting its pixels is quickest.
+    """
     masks = sample.masks
-    covered = masks.covered_pixels()
     looks_uncovered = any(region.label == labels.fill_id for region in sample.regions)
+    if label_map is None or looks_uncovered:
+        covered = masks.covered_pixels()
+    else:
+        covered = int(np.count_nonzero(label_map != labels.fill_id))
     return _Loss(
         hidden=int(masks.areas().sum()) - covered,
         merged=len(masks) - len({region.label for region in sample.regions}),
@@ -226,10 +235,12 @@ class _Writer:
             image["source"] = str(sample.image.source.resolve())
         record: dict[str, Any] = {"id": sample.id, "image": image, "size": [sample.height, sample.width]}
         stem = name.with_suffix("").as_posix()
-        loss = label_map_loss(sample, self.labels) if self.masks != "binary" else _Loss()
+        loss = _Loss()
         regions: list[Region] = list(sample.regions)
         if self.masks != "binary":
-            written = self._label_map(sample, self.places.mask(name), where)
+            ids = sample.label_map(self.labels)
+            loss = label_map_loss(sample, self.labels, ids)
+            written = self._label_map(ids, self.places.mask(name), where)
             if written is not None:
                 record["mask"] = written
             if self.masks in ("index", "color"):
@@ -256,9 +267,8 @@ class _Writer:
         kind = f"uncovered pixels that read as label {self.labels.fill_id}"
         losses.add(kind, f"{where}: {loss.unmarked}", loss.unmarked)
 
-    def _label_map(self, sample: Sample, file: str, where: str) -> str | None:
+    def _label_map(self, ids: NDArray[Any], file: str, where: str) -> str | None:
         """Write the label map and return its path; None where 'auto' does without one."""
-        ids = sample.label_map(self.labels)
         if self.masks == "color":
             data = png.write_label_map(self._paint(ids))
         elif ids.dtype == np.uint32:
