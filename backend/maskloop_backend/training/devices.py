@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import keras
 
-# Kinds of devices that share batches; the first kind that there is. Cores of a CPU share the work without this.
-KINDS = ("gpu", "tpu")
+# Kinds of devices that share no batches: the cores of a CPU share the work without this.
+ALONE = frozenset({"cpu"})
 
 
 class Devices:
@@ -26,7 +26,7 @@ class Devices:
     """
 
     def __init__(self, batch_size: int) -> None:
-        found: list[str] = next((names for kind in KINDS if (names := keras.distribution.list_devices(kind))), [])
+        found = [name for name in keras.distribution.list_devices() if name.partition(":")[0] not in ALONE]
         shared = found if keras.backend.backend() == "jax" else found[:1]
         self.count = next((n for n in range(len(shared), 1, -1) if batch_size % n == 0), 1)
         self.unused = max(0, len(found) - self.count)
