@@ -94,7 +94,7 @@ class ProgressFile:
     def said(self, text: str) -> None:
         """Do nothing: it is for people."""
 
-    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
+    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int, devices: str = "") -> None:
         """Note where the training begins."""
         self._now.update(resumed=done, kept=done)
         self._begin(done)
@@ -176,10 +176,10 @@ class Together:
         for one in self._watchers:
             one.said(text)
 
-    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
+    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int, devices: str = "") -> None:
         """Tell all."""
         for one in self._watchers:
-            one.started(steps=steps, done=done, epochs=epochs, train=train, validation=validation)
+            one.started(steps=steps, done=done, epochs=epochs, train=train, validation=validation, devices=devices)
 
     def preparing(self, *, done: int, total: int) -> None:
         """Tell all."""

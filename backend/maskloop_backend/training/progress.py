@@ -42,12 +42,14 @@ class TerminalProgress:
         """Remove the bar."""
         self._bar.stop()
 
-    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
+    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int, devices: str = "") -> None:
         """Say what begins."""
         self._steps = steps
         self._bar.reset(self._task, total=steps, completed=done)
         again = f", going on after step {done}" if done else ""
         self._console.print(f"{train} images to train on, {validation} to measure on, {epochs} epochs{again}")
+        if devices:
+            self._console.print(devices)
 
     def preparing(self, *, done: int, total: int) -> None:
         """Move the bar of the features."""

@@ -33,6 +33,7 @@ from . import checkpoint
 from .batches import Batches, BatchSource, Draw, Emphasis, default_crop, stream
 from .checkpoint import BEST_FILE, STATE_FILE, Progressed
 from .dataset import Examples, split
+from .devices import Devices
 from .events import EventFile
 from .features import FeatureBatches, split_network
 from .growing import shrink_and_perturb, take_weights
@@ -57,8 +58,11 @@ class TrainingInterrupted(MaskloopError):  # noqa: N818 -- nothing went wrong: s
 class TrainingProgress(Protocol):
     """Who watches a training."""
 
-    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
-        """It begins, or goes on after ``done`` of ``steps`` steps; ``train`` and ``validation`` count images."""
+    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int, devices: str = "") -> None:
+        """It begins, or goes on after ``done`` of ``steps`` steps.
+
+        ``train`` and ``validation`` count images; ``devices`` is what people should know of those.
+        """
 
     def preparing(self, *, done: int, total: int) -> None:
         """So many views of the images went through the frozen layers."""
@@ -79,7 +83,7 @@ class TrainingProgress(Protocol):
 class Silent:
     """Nobody watches."""
 
-    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int) -> None:
+    def started(self, *, steps: int, done: int, epochs: int, train: int, validation: int, devices: str = "") -> None:
         """Do nothing."""
 
     def preparing(self, *, done: int, total: int) -> None:
@@ -305,8 +309,10 @@ class _Loop:
         self._steps_per_epoch = draw.steps_per_epoch
         self._counts = {"train": len(examples), "validation": len(measured)}
         self.state = Progressed()
+        self._devices = Devices(settings.batch_size)
         keras.utils.set_random_seed(settings.seed)
-        self.model = self._initial_model(initial)
+        with self._devices.together():
+            self.model = self._initial_model(initial)
         last = _freeze(self.model, settings)
         self._batches: BatchSource
         # what the steps are made with: the whole network, or the part of it that learns
@@ -321,9 +327,10 @@ class _Loop:
         weights = median_frequency(examples.pixels) if weighted else [1.0] * len(self._names)
         learning = self._learner.trainable_variables
         rates = [settings.backbone_rate if v.path.startswith("block") else 1.0 for v in learning]
-        optimizer = RatedAdamW(rates, settings.peak_learning_rate, weight_decay=settings.decay)
-        self._learner.compile(optimizer, cross_entropy(weights), jit_compile=False)
-        optimizer.build(learning)
+        with self._devices.together():
+            optimizer = RatedAdamW(rates, settings.peak_learning_rate, weight_decay=settings.decay)
+            self._learner.compile(optimizer, cross_entropy(weights), jit_compile=False)
+            optimizer.build(learning)
         if (directory / STATE_FILE).exists():
             self._restore()
 
@@ -349,7 +356,9 @@ class _Loop:
         total = settings.epochs * per_epoch
         between = settings.evaluate_every * per_epoch
         checkpoints = settings.checkpoint_every or per_epoch
-        self._progress.started(steps=total, done=state.step, epochs=settings.epochs, **self._counts)
+        self._progress.started(
+            steps=total, done=state.step, epochs=settings.epochs, devices=self._devices.said(), **self._counts
+        )
         started = time.monotonic() - state.seconds
 
         def check() -> None:
@@ -406,8 +415,9 @@ class _Loop:
         return Evaluation.from_json(record)
 
     def _step(self, images: Any, targets: Any, rate: float) -> float:
-        self._learner.reset_metrics()
-        loss = float(self._learner.train_on_batch(images, targets))
+        with self._devices.together():
+            self._learner.reset_metrics()
+            loss = float(self._learner.train_on_batch(images, targets))
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} at step {self.state.step + 1} with a learning rate of {rate:.3g}. "
