@@ -2,10 +2,12 @@
 
     python benchmarks/codecs.py --camvid DIR     # a folder of CamVid label PNGs; without it, drawn scenes
     python benchmarks/codecs.py --only coco      # a part of the table
+    python benchmarks/codecs.py --datumaro PY    # with datumaro, which wants versions of its own: PY is the interpreter of
+                                                 # an environment with it (python -m venv E; E/bin/pip install datumaro)
 
-Ours and the peers run in turn, round by round, in one process; the table shows medians of the processor time of all its
-threads, which other load on the machine does not lengthen as it does the time on the clock. Every peer's result is
-compared with ours before it is timed. A peer that is not installed is left out.
+Ours and the peers run in turn, round by round, in one process (datumaro and `tfrecord` each in its own); the table shows
+medians of the processor time of all its threads, which other load on the machine does not lengthen as it does the time on
+the clock. Every peer's result is compared with ours before it is timed. A peer that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -44,6 +46,37 @@ ROUNDS = 15
 SLOW_SECONDS, VERY_SLOW_SECONDS = 0.3, 2.0  # what takes longer is timed three times, or once
 RUST_ENCODES_UP_TO = 30_000_000  # pixels times labels; more takes it minutes
 RECORDS = 500
+
+
+DATUMARO_CODE = """
+import sys, time
+import numpy as np
+from datumaro.components.annotation import ExtractedMask
+from datumaro.util import mask_tools
+
+folder = sys.argv[1]
+label_map = np.load(folder + "/map.npy")
+ids = np.unique(label_map).tolist()
+
+def encode():  # what its COCO exporter does with the masks of a label map
+    return [mask_tools.mask_to_rle(ExtractedMask(label_map, k).image) for k in ids]
+
+def decode():
+    return mask_tools.merge_masks(((mask_tools.rle_to_mask(r), k) for r, k in zip(rles, ids)), np.zeros_like(label_map))
+
+def median(work):
+    times = []
+    while len(times) < 8 and sum(times) < 8:
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return sorted(times[1:] or times)[len(times[1:]) // 2]
+
+rles = encode()
+np.save(folder + "/counts.npy", np.concatenate([r["counts"] for r in rles]))
+np.save(folder + "/back.npy", decode())
+print(median(encode), median(decode))
+"""
 
 
 def installed(name: str) -> bool:
@@ -170,6 +203,26 @@ def coco(label_map: LabelMap) -> Iterator[tuple[str, Work, dict[str, Work]]]:
     same(decoders["pycocotools, expert"](), label_map)
     yield "COCO: label map -> counts", lambda: coco_rle.encode_label_map(label_map), peers
     yield "COCO: counts -> label map", decode, decoders
+
+
+def datumaro(python: str, label_map: LabelMap, name: str) -> None:
+    """Print the rows of datumaro: it upgrades Pillow and NumPy, so it has an environment and a process of its own."""
+    h, w = label_map.shape
+    ids, counts = coco_rle.encode_label_map(label_map)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/map.npy", label_map)
+        command = [python, "-c", DATUMARO_CODE, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{python} does not run datumaro: {done.stderr[-500:]}")
+        same(np.load(f"{folder}/counts.npy"), np.concatenate(coco_rle.to_uncompressed(coco_rle.decode(counts, h, w))))
+        same(np.load(f"{folder}/back.npy"), label_map)
+    encode, decode = (float(seconds) * 1e3 for seconds in done.stdout.split())
+    own, _ = measure(lambda: RunList.from_label_map(label_map, order="F")[1].counts, {})
+    print(f"| COCO: label map -> uncompressed counts | {name} | {own:.2f} | datumaro {encode / own:.1f}x |")
+    rows = coco_rle.to_uncompressed(coco_rle.decode(counts, h, w))
+    own, _ = measure(lambda: coco_rle.decode(rows, h, w).to_label_map(ids, fill=0), {})
+    print(f"| COCO: uncompressed counts -> label map | {name} | {own:.2f} | datumaro {decode / own:.1f}x |", flush=True)
 
 
 def coco_single(label_map: LabelMap) -> Iterator[tuple[str, Work, dict[str, Work]]]:
@@ -321,7 +374,7 @@ def records(label_map: LabelMap) -> Iterator[tuple[str, Work, dict[str, Work]]]:
 
     def read() -> int:
         with path.open("rb") as file:
-            return sum(len(tfexample.decode_example(r)["image/encoded"]) for r in tfexample.read_records(file))
+            return sum(len(tfexample.decode_example(r)["image/encoded"][0]) for r in tfexample.read_records(file))
 
     peers: dict[str, Work] = {}
     if installed("tensorflow"):
@@ -334,9 +387,14 @@ def records(label_map: LabelMap) -> Iterator[tuple[str, Work, dict[str, Work]]]:
             dataset = tf.data.TFRecordDataset(str(path)).map(lambda r: tf.io.parse_single_example(r, schema))
             return sum(1 for _ in dataset.as_numpy_iterator())
 
-        if not read() == tf_data() == RECORDS:
+        def protobuf() -> int:  # as scripts of tf-models and TFDS do outside of a graph
+            examples = map(tf.train.Example.FromString, tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+            return sum(len(e.features.feature["image/encoded"].bytes_list.value[0]) for e in examples)
+
+        if not read() == protobuf() or not tf_data() == RECORDS:
             raise SystemExit("tf.data reads other records")
         peers["tf.data + parse"] = tf_data
+        peers["tf.data + tf.train.Example"] = protobuf
         peers["tf.data + parse, 2 threads, prefetched"] = lambda: sum(
             1
             for _ in tf.data.TFRecordDataset(str(path))
@@ -378,6 +436,7 @@ def main() -> int:
     parser.add_argument("--camvid", type=Path, help="folder of CamVid label PNGs")
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--case", action="append", help="only label maps of this name")
+    parser.add_argument("--datumaro", metavar="PYTHON", help="interpreter of an environment that has datumaro")
     arguments = parser.parse_args()
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}, one thread\n")
     print("| what | label map | ours, ms | peers: times as long |\n|---|---|---|---|")
@@ -391,6 +450,8 @@ def main() -> int:
                 own, ratios = measure(ours, peers)
                 shown = ", ".join(f"{peer} {ratio:.1f}x" for peer, ratio in ratios.items())
                 print(f"| {what} | {name} | {own:.2f} | {shown} |", flush=True)
+            if part == "coco" and arguments.datumaro:
+                datumaro(arguments.datumaro, label_map, name)
     return 0
 
 

@@ -60,6 +60,30 @@ def test_large_masks(height: int, width: int, density: float) -> None:
     assert coco_rle.decode([expected], height, width) == masks.select([0]).reordered("F")
 
 
+@pytest.mark.parametrize("edge", [1 << 4, 1 << 9, 1 << 13, 1 << 14, 1 << 19])
+def test_differences_about_the_bounds_of_their_characters(edge: int) -> None:
+    """Runs that grow and shrink by about 2**4, 2**9 ... pixels: a character more each, and in a table below 2**13."""
+    steps = [edge - 1, edge, edge + 1]
+    lengths = [a for step in steps for a in (3, 5, 3 + step, 5 + step)] + [3, 5]
+    flat = np.repeat(np.arange(len(lengths)) % 2, lengths)
+    for mask in (flat[:, None], flat[None, :], 1 - flat[:, None]):
+        ids, counts = coco_rle.encode_label_map(mask)
+        assert counts == [oracle(mask == k) for k in ids]
+        assert coco_rle.encode(coco_rle.decode(counts, *mask.shape)) == counts
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, ">u2", np.int32, np.uint64])
+def test_label_maps_of_any_integer_type(dtype: Any) -> None:
+    label_map = (np.arange(35).reshape(5, 7) // 3 % 2 * (1 if dtype is bool else 100)).astype(dtype)
+    if np.dtype(dtype).kind == "i":
+        label_map[2:4, 1:3] = -3
+    for given_map in (label_map, np.asfortranarray(label_map), label_map[::-1]):
+        ids, counts = coco_rle.encode_label_map(given_map)
+        assert ids.dtype == given_map.dtype
+        assert ids.tolist() == np.unique(given_map).tolist()
+        assert counts == [oracle(given_map == k) for k in ids]
+
+
 def test_one_mask_of_any_layout() -> None:
     mask = np.arange(12).reshape(3, 4) % 5
     for same in (mask, np.asfortranarray(mask), mask[::-1][::-1], mask.astype(float), mask > 0):

@@ -97,6 +97,30 @@ def test_every_id_of_a_label_map_in_one_pass(label_map: NDArray[np.uint8]) -> No
     assert streams == studio_rle.encode(masks.reordered("F"))
 
 
+@pytest.mark.parametrize("longest", [16383, 16384, 16385, 32768, 32769, 50_000])
+def test_runs_longer_than_a_record_of_zeros_and_of_ones(longest: int) -> None:
+    """A record holds 16384 pixels; what is longer is several, in one mask or in several, first, last or between."""
+    ids = [0, 1, 0, 2, 1, 0, 2, 2]
+    label_map = np.repeat(ids, [longest, longest + 7, 3, longest, 1, 2 * longest, 5, longest])[None, :]
+    found, streams = studio_rle.encode_label_map(label_map)
+    alpha = [np.uint8(255) * (label_map == k) for k in found]
+    assert streams == [studio_rle.encode_alpha(a) for a in alpha]
+    for stream, expected in zip(streams, alpha, strict=True):
+        assert (brush.decode_rle(list(stream))[3::4] == expected.ravel()).all()
+    masks = studio_rle.decode(streams, *label_map.shape)
+    assert (masks.to_label_map(found, fill=9) == label_map).all()
+    assert studio_rle.encode(masks) == streams
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=40))
+def test_streams_of_even_and_odd_numbers_of_records_together(lengths: list[int]) -> None:
+    masks = [np.repeat(np.arange(n) % 2, lengths[:n]) for n in range(1, len(lengths) + 1)]
+    width = sum(lengths)
+    rows = [np.pad(mask, (0, width - mask.size), mode="edge")[None, :] > 0 for mask in masks]
+    streams = [studio_rle.encode_alpha(np.uint8(255) * row) for row in rows]
+    assert studio_rle.decode(streams, 1, width).validate() == RunList.from_masks(rows, height=1, width=width)
+
+
 @settings(max_examples=50)
 @given(alphas)
 def test_pixels_agree_with_the_sdk(alpha: NDArray[np.uint8]) -> None:
