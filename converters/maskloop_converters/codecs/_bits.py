@@ -41,10 +41,8 @@ def stream_layout(
     return at, sizes, words
 
 
-def pack_words(
-    codes: NDArray[np.uint64], bits: NDArray[Any], at: NDArray[np.int64], words: int, *, msb_first: bool
-) -> NDArray[np.uint64]:
-    """Return 32-bit words (one each in a uint64) that hold every code at its bit position; the rest is 0.
+def pack_words(codes: NDArray[np.uint64], at: NDArray[np.int64], words: int) -> NDArray[np.uint64]:
+    """Return 32-bit words (one each in a uint64) that hold every code, first bit lowest, at its position; the rest is 0.
 
     Codes of a word share no bits, so their sum is their union; sums of groups are differences of one running sum,
     exact modulo 2**64. ``codes`` is overwritten.
@@ -53,18 +51,15 @@ def pack_words(
     if not codes.size:
         return out
     word = at >> 5
-    inside = at & 31
-    codes <<= (64 - bits - inside if msb_first else inside).astype(np.uint64)
+    codes <<= (at & 31).view(np.uint64)
     codes.cumsum(out=codes)
     last = np.append((word[1:] != word[:-1]).nonzero()[0], word.size - 1)
     sums = codes.take(last)
     sums[1:] -= codes.take(last[:-1])
     word = word.take(last)
-    high, low = sums >> np.uint64(32), sums & _LOW_WORD
-    first, second = (high, low) if msb_first else (low, high)
-    out[word] = first
+    out[word] = sums & _LOW_WORD
     spilled = np.zeros(words + 1, np.uint64)
-    spilled[word + 1] = second
+    spilled[word + 1] = sums >> np.uint64(32)
     out += spilled
     return out
 

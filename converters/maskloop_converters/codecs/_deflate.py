@@ -140,7 +140,7 @@ def compose(code: Code, codes: NDArray[np.uint64], bits: NDArray[np.uint8], offs
     header, header_bits = code.header
     end, end_bits = code.end
     at, sizes, words = stream_layout(bits, offsets, header_bits, end_bits)
-    packed = pack_words(codes, bits, at, int(words[-1]), msb_first=False)
+    packed = pack_words(codes, at, int(words[-1]))
     stop = words[:-1] * 32 + sizes - end_bits
     last = np.uint64(end) << (stop & 31).astype(np.uint64)
     packed[stop >> 5] += last & np.uint64(0xFFFFFFFF)

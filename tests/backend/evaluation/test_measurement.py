@@ -39,7 +39,7 @@ def drawn(seed: int, count: int, classes: int = 4, void: bool = True) -> tuple[l
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_scores_are_those_of_keras(seed: int, count: int) -> None:
     targets, label_maps = drawn(seed, count)
     scores = measure(Told("v", NAMES, label_maps), examples_of(targets, NAMES)).scores

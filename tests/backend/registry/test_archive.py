@@ -70,7 +70,7 @@ def test_export_replaces_nothing_unasked(registry: Registry, save: Any, tmp_path
     assert not (tmp_path / "b.tar").exists()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(data=st.data())
 def test_changed_anywhere_it_is_refused_and_nothing_stays(registry: Registry, save: Any, data: st.DataObject) -> None:
     """Cut off, bits flipped, blocks moved: refused by name, or what comes out is the version as it was."""

@@ -132,7 +132,7 @@ def test_polygons_keep_holes_and_stay_near_the_mask() -> None:
     assert not again[50, 60], "the hole is a hole"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hnp.arrays(bool, (9, 11), elements=st.booleans()))
 def test_every_polygon_has_an_area_and_lies_in_the_image(mask: np.ndarray) -> None:
     for ring in polygons(mask):

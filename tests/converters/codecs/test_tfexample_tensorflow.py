@@ -31,7 +31,7 @@ def same(a: Any, b: Any) -> bool:
     return a == b if isinstance(a, list) and isinstance(b, list) else np.array_equal(a, b)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.text(max_size=5),

@@ -256,7 +256,7 @@ def datasets(draw: st.DrawFn) -> Dataset:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @given(dataset=datasets())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_masks_survive(tmp_path_factory: pytest.TempPathFactory, variant: str, dataset: Dataset) -> None:
     assert_same(dataset, hop(variant, dataset, tmp_path_factory.mktemp("any") / "out"))
 

@@ -71,7 +71,7 @@ def put_back(value: Any, cut: dict[int, bytes]) -> Any:
 
 
 @given(st.lists(NESTED.map(lambda v: {"rle": v}), max_size=4), st.integers(1, 9), st.sampled_from([None, 0, 1]))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_lists_that_are_cut_out_and_put_back_are_the_document(
     values: list[Any], window: int, indent: int | None
 ) -> None:

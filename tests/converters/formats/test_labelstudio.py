@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.converter import brush
 from PIL import Image
@@ -204,7 +204,6 @@ def test_bitmasks_and_outlines(tmp_path: Path, value: dict[str, Any], kind: str,
 
 
 @given(st.lists(st.tuples(st.floats(-30, 60), st.floats(-30, 50)), min_size=3, max_size=8))
-@settings(deadline=None)
 def test_polygons_have_the_pixels_whose_centre_is_inside(corners: list[tuple[float, float]]) -> None:
     """OpenCV's point-in-polygon test (even-odd) is the oracle where the polygon is convex, and there only."""
     found = cv2.convexHull(np.array(corners, np.float32))
@@ -327,7 +326,6 @@ def test_which_of_several_annotations(tmp_path: Path, choice: Any, expected: Any
 
 
 @given(st.integers(1, 5), st.integers(0, 2**32))
-@settings(deadline=None)
 def test_a_majority_is_more_than_half(annotations: int, seed: int) -> None:
     from maskloop_converters.formats.labelstudio.shapes import majority
 
@@ -547,7 +545,6 @@ def test_a_brush_that_is_no_list_of_bytes_is_named_with_its_region(tmp_path: Pat
 
 
 @given(st.lists(st.recursive(st.integers() | st.text(), st.lists, max_leaves=9).map(lambda v: {"k": v}), max_size=9))
-@settings(deadline=None)
 def test_elements_in_small_windows_are_those_of_the_json_module(values: list[Any]) -> None:
     import tempfile
     from unittest import mock
