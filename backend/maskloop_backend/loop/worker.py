@@ -239,7 +239,7 @@ class Worker:
 
     def _end(self, job: Job, state: State, *, error: str | None = None, result: Any = None) -> None:
         promoted = self._rollout and isinstance(result, dict) and result.get("promoted")
-        version = str(result["version"]) if promoted else None
+        version = result.get("version") if promoted else None
         for old in self._queue.finish(job.id, state, error=error, result=result, rollout=version):
             shutil.rmtree(self._queue.directory(old), ignore_errors=True)
         logger.info("job_over job=%d state=%s error=%s", job.id, state, json.dumps(error))

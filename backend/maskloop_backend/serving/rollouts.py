@@ -11,6 +11,8 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
+from maskloop_converters.errors import MaskloopError
+
 from ..loop.queue import JobQueue
 from ..loop.worker import Studio
 from ..registry.store import Registry
@@ -70,14 +72,14 @@ class Rollouts:
         for project, version in self._queue.rollouts():
             if self._stopping.is_set():
                 return left
-            serving = Registry(self._queue.home).serving()
-            if serving not in (None, version):
-                log(logging.INFO, "rollout_dropped", project=project, version=version, serving=serving)
-                self._queue.rolled_out(project, version)
-                continue
             try:
+                serving = Registry(self._queue.home).serving()
+                if serving not in (None, version):
+                    log(logging.INFO, "rollout_dropped", project=project, version=version, serving=serving)
+                    self._queue.rolled_out(project, version)
+                    continue
                 tasks = self._show(project, version)
-            except StudioError as error:
+            except MaskloopError as error:  # Label Studio's, or a damaged serving.json
                 left += 1
                 log(logging.ERROR, "rollout_failed", project=project, version=version, error=error)
             else:
@@ -108,5 +110,5 @@ class Rollouts:
                     return
                 log(logging.ERROR, "rollouts_failed", error=error)
                 left = 1
-            pause = min(2 * pause, self._longest) if left else self._retry
             self._wake.wait(pause if left else None)
+            pause = min(2 * pause, self._longest) if left else self._retry

@@ -234,6 +234,10 @@ def test_a_rollout_of_a_version_that_is_not_served_any_more_is_dropped(studio: F
     for project in (5, 6):
         job = queue.begin(queue.start(project, "by hand").id)
         queue.finish(job.id, "done", rollout=new)
+    intact = (tmp_path / "serving.json").read_bytes()
+    (tmp_path / "serving.json").write_text("{")
+    assert Rollouts(queue, lambda project: Studio(studio.url, LEGACY), None).step() == 2
+    (tmp_path / "serving.json").write_bytes(intact)
     registry.rollback(reason="it was worse")
     shown = studio.project["model_version"]
     assert Rollouts(queue, lambda project: Studio(studio.url, LEGACY), None).step() == 0
