@@ -39,8 +39,8 @@ class ConversionReport:
         source_format: found out or given.
         target_format: given.
         parts: what was written, by part ('train', ...); '' where the output has no parts.
-        skipped: samples and records left out (``on_error="skip"``), by kind with examples.
-        notes: what the source says in an unusual way, and how it was taken.
+        skipped: samples, records and files left out, by kind with examples.
+        notes: what should be said of reading the source though nothing was left out, by kind with examples.
         verified: number of samples read back and found equal, None where that was not asked for.
         not_compared: what of them was not compared, and why.
         seconds: from the first sample read to the output in its place.
@@ -61,7 +61,6 @@ class ConversionReport:
         whole = WriteReport()
         for report in self.parts.values():
             whole.merge(report)
-        whole.notes.merge(self.notes)
         return whole
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +71,7 @@ class ConversionReport:
             **self.written.to_dict(),
             "parts": {name: report.to_dict() for name, report in self.parts.items() if name},
             "skipped": self.skipped.to_dict(),
+            "source_notes": self.notes.to_dict(),
             "verified": self.verified,
             "not_compared": self.not_compared.to_dict(),
             "seconds": round(self.seconds, 3),

@@ -112,8 +112,10 @@ class ErrorPolicy:
 
     Attributes:
         on_error: 'fail' raises, 'skip' counts.
-        skipped: where records that are not taken are counted; readers hand it on as :attr:`Dataset.skipped`.
-        notes: where what is unambiguous but unusual is counted ('ids made anew'): :attr:`Dataset.notes`.
+        skipped: where skipped records, and all else that is left out, are counted; readers hand it on as
+            :attr:`Dataset.skipped`.
+        notes: what a person should know though nothing is left out (where labels without a list got their names from);
+            readers hand it on as :attr:`Dataset.notes`.
     """
 
     on_error: OnError = "fail"

@@ -239,9 +239,9 @@ class Dataset:
         count: the number of samples where it is known without reading them, else None.
         split: name of the part this is ('train', 'val'), None where there is one part.
         attributes: what else the source says of the whole dataset (COCO's info and licences), JSON values by name.
-        skipped: what the latest iteration did not take: what was skipped (``on_error="skip"``) or has nothing to take, by
-            kind with examples; complete at its end.
-        notes: what the latest iteration took though it is unusual ('ids made anew'), likewise.
+        skipped: what the latest iteration left out, by kind with examples: records that are wrong (``on_error="skip"``),
+            images without a mask and the like; complete at its end.
+        notes: what should be said of reading it though nothing was left out; likewise.
     """
 
     labels: LabelSet

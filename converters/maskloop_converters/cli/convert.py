@@ -125,6 +125,7 @@ def command(
     for heading, tally in (
         ("not compared", report.not_compared),
         ("lost", written.losses),
+        ("note", report.notes),
         ("note", written.notes),
         ("skipped", report.skipped),
     ):

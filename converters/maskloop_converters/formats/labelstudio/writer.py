@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from ..gate import gated
 from ..images import ImageMode, Images, place
 from ..labels import label_names, labels_to_json
 from ..records import dumps
+from . import stacking
 from .config import render
 from .reader import CONFIG, LABELS, TASKS, beside
 from .tasks import DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY, NAMESPACE, OURS, image_name
@@ -150,7 +151,9 @@ class _Writer:
     def _task(self, sample: Sample) -> bytes:
         where = f"sample {sample.id}"
         facts = _facts(sample.attributes)
-        result = self._result(sample, facts, where)
+        order = stacking.listing_order(sample.masks)
+        listed = replace(sample, regions=tuple(sample.regions[k] for k in order), masks=sample.masks.select(order))
+        result = self._result(listed, facts, where)
         kind = "annotation" if self.kind == "annotations" else "prediction"
         drawn = _object(facts.get(kind))
         other = "prediction" if kind == "annotation" else "annotation"
@@ -167,7 +170,7 @@ class _Writer:
                 )
             self.report.losses.add("image names (predictions alone name tasks only)", where)
             return _with(dumps({"task": int(sample.id), **head}, where), "result", result)
-        record = self._task_record(sample, facts, where)
+        record = self._task_record(listed, facts, where)
         return _with(dumps(record, where), f"{kind}s", b"[" + _with(dumps(head, where), "result", result) + b"]")
 
     def _task_record(self, sample: Sample, facts: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -195,6 +198,8 @@ class _Writer:
                 ours["image"]["exif_orientation"] = image.exif_orientation
         if rest := {k: v for k, v in sample.attributes.items() if k != NAMESPACE}:
             ours["attributes"] = rest
+        if stacking.drawing_order(sample.regions, sample.masks) != stacking.listing_order(sample.masks):
+            ours[stacking.AS_LISTED] = stacking.fingerprint(sample.regions, sample.masks)
         record["data"] = {key: url, **_object(facts.get("data"))}
         record["meta"] = {**_object(facts.get("meta")), OURS: ours}
         return {**record, **{k: v for k, v in _object(facts.get("task")).items() if k not in record}}
