@@ -40,7 +40,8 @@ class ConversionReport:
         source_format: found out or given.
         target_format: given.
         parts: what was written, by part ('train', ...); '' where the output has no parts.
-        skipped: samples and records left out (``on_error="skip"``), by kind with examples.
+        skipped: samples, records and files left out, by kind with examples.
+        notes: what should be said of reading the source though nothing was left out, by kind with examples.
         verified: number of samples read back and found equal, None where that was not asked for.
         seconds: from the first sample read to the output in its place.
     """
@@ -49,6 +50,7 @@ class ConversionReport:
     target_format: str
     parts: dict[str, WriteReport] = field(default_factory=dict)
     skipped: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
     verified: int | None = None
     seconds: float = 0.0
 
@@ -68,6 +70,7 @@ class ConversionReport:
             **self.written.to_dict(),
             "parts": {name: report.to_dict() for name, report in self.parts.items() if name},
             "skipped": self.skipped.to_dict(),
+            "source_notes": self.notes.to_dict(),
             "verified": self.verified,
             "seconds": round(self.seconds, 3),
         }
@@ -160,6 +163,7 @@ def convert(
             else:
                 report.parts[part] = datasets.write(counted, place, to, **options)
         report.skipped.merge(dataset.skipped)
+        report.notes.merge(dataset.notes)
         if strict and report.written.losses:
             raise TargetError(
                 f"{target} was not written: {to} cannot hold everything (--strict): "

@@ -103,11 +103,15 @@ class ErrorPolicy:
 
     Attributes:
         on_error: 'fail' raises, 'skip' counts.
-        skipped: where skipped records are counted; readers hand it on as :attr:`Dataset.skipped`.
+        skipped: where skipped records, and all else that is left out, are counted; readers hand it on as
+            :attr:`Dataset.skipped`.
+        notes: what a person should know though nothing is left out (where labels without a list got their names from);
+            readers hand it on as :attr:`Dataset.notes`.
     """
 
     on_error: OnError = "fail"
     skipped: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
 
     @contextmanager
     def record(self, kind: str = "skipped records") -> Iterator[None]:

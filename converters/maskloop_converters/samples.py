@@ -225,7 +225,9 @@ class Dataset:
         count: the number of samples where it is known without reading them, else None.
         split: name of the part this is ('train', 'val'), None where there is one part.
         attributes: what else the source says of the whole dataset (COCO's info and licences), JSON values by name.
-        skipped: what the latest iteration skipped (``on_error="skip"``), by kind with examples; complete at its end.
+        skipped: what the latest iteration left out, by kind with examples: records that are wrong (``on_error="skip"``),
+            images without a mask and the like; complete at its end.
+        notes: what should be said of reading it though nothing was left out; likewise.
     """
 
     labels: LabelSet
@@ -235,6 +237,7 @@ class Dataset:
     split: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     skipped: Tally = field(default_factory=Tally, compare=False)
+    notes: Tally = field(default_factory=Tally, compare=False)
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield the samples."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from maskloop_converters import datasets
-from maskloop_converters.errors import DataError, OptionError
+from maskloop_converters.codecs import pictures
+from maskloop_converters.errors import CodecError, DataError, OptionError
 from maskloop_converters.registry import load_format
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
@@ -148,9 +148,8 @@ class Examples(Sequence[Example]):
                 f"{where}: its image is out of reach ({sample.image.uri}); training needs the pixels"
             )
         try:
-            with Image.open(io.BytesIO(data)) as file:
-                picture = ImageOps.exif_transpose(file).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = Image.fromarray(pictures.decode(data))
+        except CodecError as error:
             raise TrainingDataError(f"{where}: the image cannot be decoded: {error}") from error
         if picture.size != (sample.width, sample.height):
             raise TrainingDataError(

@@ -136,7 +136,12 @@ def command(
     )
     if report.verified is not None:
         click.echo(f"verified: all {report.verified:,} samples read back equal", err=True)
-    for heading, tally in (("lost", written.losses), ("note", written.notes), ("skipped", report.skipped)):
+    for heading, tally in (
+        ("lost", written.losses),
+        ("note", report.notes),
+        ("note", written.notes),
+        ("skipped", report.skipped),
+    ):
         for line in tally.lines():
             click.echo(f"{heading}: {line}", err=True)
 

@@ -68,6 +68,8 @@ def command(
     click.echo(f"\n{'label':{width}}  {'samples':>9}  {'regions':>9}  {'pixels':>15}")
     for name, label in found.labels.items():
         click.echo(f"{name:{width}}  {label.samples:>9,}  {label.regions:>9,}  {label.pixels:>15,}")
+    for line in found.notes.lines():
+        click.echo(f"note: {line}")
     for line in found.problems.lines():
         click.echo(f"problem: {line}")
     if overlay is not None:

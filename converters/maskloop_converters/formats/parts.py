@@ -66,6 +66,7 @@ def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnE
         split=split,
         attributes=parts[0].attributes,
         skipped=policy.skipped,
+        notes=policy.notes,
     )
 
 
@@ -78,6 +79,7 @@ class _Samples:
 
     def __iter__(self) -> Iterator[Sample]:
         self.policy.skipped.clear()
+        self.policy.notes.clear()
         seen: set[str] = set()
         for part in self.parts:
             for sample in part.samples(self.policy):

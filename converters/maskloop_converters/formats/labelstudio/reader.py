@@ -23,6 +23,7 @@ from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
+from . import stacking
 from .config import parse
 from .shapes import majority, polygon_percent, rectangle_percent
 from .tasks import (
@@ -327,7 +328,7 @@ class _Reader:
         for drawn in chosen:
             place = f"{where}, {kind} {drawn.name}" if drawn.name else where
             found, others = shapes(drawn.result, place)
-            drawings.append(self._regions(found, size, place))
+            drawings.append(self._stacked(*self._regions(found, size, place), ours, place))
             if others:
                 facts.setdefault("results", []).extend(others)
         described = [facts_of(drawn.facts) for drawn in chosen]
@@ -412,6 +413,17 @@ class _Reader:
                     regions.append(region)
                     rows.append(row)
         return regions, masks if rows == list(range(len(masks))) else masks.select(rows)
+
+    def _stacked(
+        self, regions: list[Region], masks: RunList, ours: Mapping[str, Any], where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return an annotation's regions in drawing order, without rectangles round what has a mask."""
+        outdone = set(stacking.outdone_rectangles(regions, masks))
+        for k in sorted(outdone):
+            self.policy.skipped.add("rectangles round what has a mask of the same label", f"{where}: {regions[k].id}")
+        order = stacking.drawing_order(regions, masks, as_listed=ours.get(stacking.AS_LISTED))
+        order = [k for k in order if k not in outdone]
+        return [regions[k] for k in order], masks.select(order)
 
     def _check(self, shape: Shape, size: tuple[int, int], where: str) -> None:
         item = shape.item

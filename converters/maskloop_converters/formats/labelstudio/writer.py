@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from ..file_names import FreeNames, relative_path
 from ..images import ImageMode, place
 from ..labels import label_names, labels_to_json
 from ..records import dumps
+from . import stacking
 from .config import render
 from .reader import CONFIG, LABELS, TASKS, beside
 from .tasks import DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY, NAMESPACE, OURS, image_name
@@ -142,7 +143,9 @@ class _Writer:
         """Return the JSON of a task, or of its prediction alone."""
         where = f"sample {sample.id}"
         facts = _facts(sample.attributes)
-        result = self._result(sample, facts, where)
+        order = stacking.listing_order(sample.masks)
+        listed = replace(sample, regions=tuple(sample.regions[k] for k in order), masks=sample.masks.select(order))
+        result = self._result(listed, facts, where)
         self.report.samples += 1
         self.report.regions += len(sample.regions)
         kind = "annotation" if self.kind == "annotations" else "prediction"
@@ -161,7 +164,7 @@ class _Writer:
                 )
             self.report.losses.add("image names (predictions alone name tasks only)", where)
             return _with(dumps({"task": int(sample.id), **head}, where), "result", result)
-        record = self._task_record(sample, facts, where)
+        record = self._task_record(listed, facts, where)
         return _with(dumps(record, where), f"{kind}s", b"[" + _with(dumps(head, where), "result", result) + b"]")
 
     def _task_record(self, sample: Sample, facts: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -191,6 +194,8 @@ class _Writer:
                 ours["image"]["exif_orientation"] = image.exif_orientation
         if rest := {k: v for k, v in sample.attributes.items() if k != NAMESPACE}:
             ours["attributes"] = rest
+        if stacking.drawing_order(sample.regions, sample.masks) != stacking.listing_order(sample.masks):
+            ours[stacking.AS_LISTED] = stacking.fingerprint(sample.regions, sample.masks)
         record["data"] = {key: url, **_object(facts.get("data"))}
         record["meta"] = {**_object(facts.get("meta")), OURS: ours}
         return {**record, **{k: v for k, v in _object(facts.get("task")).items() if k not in record}}
