@@ -18,7 +18,7 @@ from ...errors import CodecError, DataError, FormatError, LabelError
 from ...masks import RunList
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
-from ..file_names import relative_path
+from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
 from ..parts import SKIPPED
@@ -40,7 +40,6 @@ from .tasks import (
     image_key,
     image_name,
     shapes,
-    stored_name,
     tasks,
 )
 
@@ -139,6 +138,7 @@ def read(
     if isinstance(labels, Path):
         labels = read_labels(labels)
     policy = ErrorPolicy(on_error)
+    finder = ImageFinder([Path(images)] if images is not None else [root / "images", root])
     survey = _survey(files) if use == "auto" or (labels is None and config is None) else None
     if labels is None:
         names = sorted(survey.names) if survey else []
@@ -151,7 +151,7 @@ def read(
         ids={name: label_id for label_id, name in label_names(labels).items()},
         controls=config.controls if config and label_config else None,
         image_keys=config.images if config else {},
-        places=[Path(images)] if images is not None else [root / "images", root],
+        finder=finder,
         use=use,
         choice=annotations,
         soft=soft,
@@ -271,7 +271,7 @@ class _Reader:
         ids: of the labels by name.
         controls: the names that ``from_name`` may have, None for any.
         image_keys: name of an Image object -> key of the task's data.
-        places: folders to look for images in.
+        finder: finds the images.
         use: what gives the masks.
         choice: which of several annotations.
         soft: keep soft edges.
@@ -282,7 +282,7 @@ class _Reader:
     ids: Mapping[str, int]
     controls: Mapping[str, str] | None
     image_keys: Mapping[str, str]
-    places: list[Path]
+    finder: ImageFinder
     use: Use
     choice: Choice
     soft: bool
@@ -362,12 +362,15 @@ class _Reader:
         if url and url.startswith("data:"):
             uri, source = None, _data_url(url, where)
         else:
-            source = self._find([known.get("file"), name, stored_name(url or "")], where)
+            # In what we wrote, the image's file may have a name that is not in its address.
+            texts = [text for text in (known.get("file"), known.get("name"), url or name) if isinstance(text, str)]
+            found = (self.finder.find(read_address(text), where) for text in texts)
+            source = next((path for path in found if path is not None), None)
         stated = _stated_size(items, where) or _size(ours.get("size"), where)
         if source is None and stated is None:
             raise FormatError(
-                f"{where}: the size of its image is unknown: no region states it, and the image {url or name} is "
-                f"not in {' or '.join(map(str, self.places))}; give the folder of the images (images=, --images)"
+                f"{where}: the size of its image is unknown: no region states it, and "
+                + self.finder.missing(f"the image {url or name}")
             )
         if source is None:
             return ImageRef(name, None, uri, orientation), stated or (0, 0), facts
@@ -378,17 +381,6 @@ class _Reader:
                 f"{stated[1]} x {stated[0]}; is it the same image, and were masks made after EXIF rotation?"
             )
         return ImageRef(name, source, uri, info.orientation), (info.height, info.width), facts
-
-    def _find(self, names: list[Any], where: str) -> Path | None:
-        """Return the file of the first name that is there, in the longest of its sub-folders that is."""
-        for name in dict.fromkeys(name for name in names if isinstance(name, str) and name):
-            parts = relative_path(name, where).parts
-            for start in range(len(parts)):
-                for place in self.places:
-                    path = place.joinpath(*parts[start:])
-                    if path.is_file():
-                        return path
-        return None
 
     def _regions(
         self, found: list[Shape | FormatError], size: tuple[int, int], where: str
