@@ -82,10 +82,18 @@ class LabelSet:
 
     @property
     def fill_id(self) -> int:
-        """The id of pixels that no region covers: the background's, else the ignored one, else 255 (the default)."""
+        """The id of pixels that no region covers: the background's, else the ignored one, else one that is no label's.
+
+        That is 255, what other tools ignore, or the first id above that is free.
+        """
         if self.background_id is not None:
             return self.background_id
-        return 255 if self.ignore_id is None else self.ignore_id
+        if self.ignore_id is not None:
+            return self.ignore_id
+        free = 255
+        while any(label.id == free for label in self.labels):
+            free += 1
+        return free
 
     def by_id(self, label_id: int) -> Label:
         """Return the label of an id; LabelError names the id and those that exist."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import FormatError
+from ..errors import FormatError, LabelError
 from ..report import ErrorPolicy, OnError
-from ..samples import Dataset, LabelSet, Sample
+from ..samples import Dataset, Label, LabelSet, Sample
 
 SKIPPED = "samples skipped"
 
@@ -43,9 +43,10 @@ def split_names(parts: Sequence[Part]) -> tuple[str, ...]:
 
 
 def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnError, format_name: str) -> Dataset:
-    """Return the dataset of one split, or of all parts; they must agree in their labels.
+    """Return the dataset of one split, or of all parts; their lists of labels must agree wherever they speak of the same.
 
-    Iterating checks that no sample id stands twice.
+    Iterating checks that no sample id stands twice in a part. Where two parts share one, the later sample is called
+    PART/ID.
     """
     names = split_names(parts)
     if split is not None:
@@ -53,13 +54,12 @@ def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnE
         if not parts:
             there = f"there are: {', '.join(names)}" if names else "the dataset has no parts"
             raise FormatError(f"{path} has no part {split!r}; {there}")
-    if any(part.labels != parts[0].labels for part in parts):
-        raise FormatError(f"{path}: the parts {', '.join(names)} differ in their labels; read them one by one (split)")
+    labels = _joined(path, parts)
     if split is None and len(parts) == 1:
         split = parts[0].split
     policy = ErrorPolicy(on_error)
     return Dataset(
-        labels=parts[0].labels,
+        labels=labels,
         samples=_Samples(tuple(parts), policy),
         format=format_name,
         count=sum(part.count for part in parts),
@@ -70,9 +70,44 @@ def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnE
     )
 
 
+def _joined(path: Path, parts: Sequence[Part]) -> LabelSet:
+    """Return the labels of all parts: {1 car} and {1 car, 2 bus} are {1 car, 2 bus}."""
+    first = parts[0].labels
+    if all(part.labels == first for part in parts):
+        return first
+    by_id: dict[int, Label] = {}
+    for part in parts:
+        named = f"{path}, part {part.split}"
+        for label in part.labels.labels:
+            other = by_id.setdefault(label.id, label)
+            if other.name != label.name:
+                raise FormatError(
+                    f"{named}: label {label.id} is {label.name!r}, in the parts before it is {other.name!r}; "
+                    "read the parts one by one (--part)"
+                )
+            if other.color is None or other.thing is None:
+                by_id[label.id] = replace(
+                    other,
+                    color=label.color if other.color is None else other.color,
+                    thing=label.thing if other.thing is None else other.thing,
+                )
+        for role in ("ignore_id", "background_id"):
+            value, before = getattr(part.labels, role), getattr(first, role)
+            if value != before:  # what no region covers would mean another thing there
+                raise FormatError(
+                    f"{named}: {role} is {value}, in the parts before it is {before}; read the parts one by one (--part)"
+                )
+    try:
+        return LabelSet(tuple(by_id.values()), first.ignore_id, first.background_id)
+    except LabelError as error:
+        raise FormatError(
+            f"{path}: the parts differ in their labels: {error}; read them one by one (--part)"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Samples:
-    """The samples of all parts, ids checked to be unique."""
+    """The samples of all parts, ids checked to be unique in each and made so in all."""
 
     parts: tuple[Part, ...]
     policy: ErrorPolicy
@@ -80,12 +115,26 @@ class _Samples:
     def __iter__(self) -> Iterator[Sample]:
         self.policy.skipped.clear()
         self.policy.notes.clear()
-        seen: set[str] = set()
+        taken: set[str] = set()
         for part in self.parts:
+            seen: set[str] = set()
             for sample in part.samples(self.policy):
                 with self.policy.record(SKIPPED):
                     if sample.id in seen:
                         at = f"the second time at {sample.image.name}"
                         raise FormatError(f"sample id {sample.id!r} stands twice, {at}")
                     seen.add(sample.id)
+                    sample = self._apart(sample, part.split, taken)
+                    taken.add(sample.id)
                     yield sample
+
+    def _apart(self, sample: Sample, split: str | None, taken: set[str]) -> Sample:
+        """Return a sample under an id that no other part has taken."""
+        new, number = sample.id, 1
+        while new in taken:
+            new = f"{split or 'part'}/{sample.id}" + (f"-{number}" if number > 1 else "")
+            number += 1
+        if new == sample.id:
+            return sample
+        self.policy.notes.add("sample ids that stand in several parts, the later ones called PART/ID", new)
+        return replace(sample, id=new)

@@ -105,8 +105,9 @@ def test_camvid_layout(tmp_path: Path) -> None:
     assert dataset.labels == CAMVID
     assert (only.id, only.image.name) == ("x", "val/x.png")
     assert [region.label for region in only.regions] == [0, 1, 10]  # void belongs to no region
-    with pytest.raises(FormatError, match="'x' stands twice"):
-        list(png.read(tmp_path))
+    both = png.read(tmp_path)
+    assert [s.id for s in both] == ["x", "val/x"]
+    assert both.notes.counts == {"sample ids that stand in several parts, the later ones called PART/ID": 1}
     for split in ("train", "val"):  # without the lists, by the names of the folders
         (tmp_path / f"{split}.txt").unlink()
     assert maps(png.read(tmp_path, split="train")) == {"x": [[0, 10, 11], [1, 1, 1]]}
