@@ -204,9 +204,7 @@ def test_masks_of_others_are_in_the_frame_that_tensorflow_sees(tmp_path: Path, o
 # Shards.
 
 
-@pytest.mark.parametrize(
-    ("shards", "lengths"), [(None, [7]), (1, [7]), (3, [2, 2, 3]), (9, [0, 1, 1, 1, 0, 1, 1, 1, 1])]
-)
+@pytest.mark.parametrize(("shards", "lengths"), [(None, [7]), (1, [7]), (3, [2, 2, 3]), (9, [1] * 7)])
 @pytest.mark.parametrize("compression", ["", "GZIP"])
 def test_shards_hold_the_samples_in_their_order(tmp_path: Path, shards: Any, lengths: Any, compression: Any) -> None:
     names = [str(k) for k in range(7)]
@@ -324,8 +322,6 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     for labels, options, reason in (
         (LabelSet((Label(70_000, "x"),)), {}, "label id 70000 does not fit"),
         (LABELS, {"schema": "tfds", "compression": "GZIP"}, "TFDS reads no compressed files"),
-        (LABELS, {"schema": "yolo"}, "schema is one of"),
-        (LABELS, {"shards": 0}, "number of shards"),
     ):
         with pytest.raises(TargetError, match=reason):
             tfrecord.write(Dataset(labels, []), tmp_path / "out", **options)

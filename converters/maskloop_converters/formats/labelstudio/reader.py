@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...codecs import brush_strokes, png, studio_rle
 from ...errors import CodecError, DataError, FormatError, LabelError
 from ...masks import RunList
+from ...options import ImagesFrom, LabelsFrom, Option, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 from ..file_names import relative_path
@@ -23,6 +24,7 @@ from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
+from . import stacking
 from .config import parse
 from .shapes import majority, polygon_percent, rectangle_percent
 from .tasks import (
@@ -44,9 +46,7 @@ from .tasks import (
 )
 
 Choice = Literal["latest", "ground-truth", "all", "majority"]
-CHOICES: tuple[Choice, ...] = ("latest", "ground-truth", "all", "majority")
 Use = Literal["auto", "annotations", "predictions", "drafts"]
-USES: tuple[Use, ...] = ("auto", "annotations", "predictions", "drafts")
 
 TASKS, CONFIG, LABELS = "tasks.json", "label_config.xml", "labels.json"
 _HEAD = 1 << 16
@@ -86,12 +86,15 @@ def splits(path: Path) -> tuple[str, ...]:
 def read(
     path: Path,
     *,
-    labels: LabelSet | Path | None = None,
-    label_config: Path | None = None,
-    images: Path | None = None,
-    use: Use = "auto",
-    annotations: Choice = "latest",
-    soft: bool = False,
+    labels: LabelsFrom = None,
+    label_config: Annotated[
+        Path | None,
+        Option("The project's label config (XML), for labels, their order and colours.", metavar="FILE"),
+    ] = None,
+    images_from: ImagesFrom = None,
+    use: Annotated[Use, Option("What gives the masks; 'auto' takes annotations where there are any.")] = "auto",
+    annotations: Annotated[Choice, Option("Which annotation of a task counts.")] = "latest",
+    soft: Soft = False,
     on_error: OnError = "fail",
 ) -> Dataset:
     """Return a dataset of Label Studio tasks.
@@ -105,7 +108,7 @@ def read(
         labels: the classes, or a label list file. By default those of ``label_config``, of the files beside that
             :func:`write` made, or else every label in the data, sorted by name.
         label_config: the project's label config (XML); a control it does not know is an error.
-        images: the folder that has the images; by default they are looked for beside the JSON. Uploads are found under
+        images_from: the folder that has the images; by default they are looked for beside the JSON. Uploads are found under
             their stored name and under the original one.
         use: what gives the masks. 'auto': annotations if there is one in the data, else predictions.
         annotations: which of several a task has. 'latest' changed; 'ground-truth': the latest that is marked so; 'all':
@@ -119,8 +122,6 @@ def read(
             an unknown label or control, two masks of one id; the message names file, task and region.
     """
     path = Path(path)
-    if annotations not in CHOICES or use not in USES:
-        raise FormatError(f"annotations is one of {', '.join(CHOICES)}, use is one of {', '.join(USES)}")
     files = _files(path)
     lists = beside(path)
     root = path if path.is_dir() else path.parent
@@ -150,7 +151,7 @@ def read(
         ids={name: label_id for label_id, name in label_names(labels).items()},
         controls=config.controls if config and label_config else None,
         image_keys=config.images if config else {},
-        places=[Path(images)] if images is not None else [root / "images", root],
+        places=[Path(images_from)] if images_from is not None else [root / "images", root],
         use=use,
         choice=annotations,
         soft=soft,
@@ -327,7 +328,7 @@ class _Reader:
         for drawn in chosen:
             place = f"{where}, {kind} {drawn.name}" if drawn.name else where
             found, others = shapes(drawn.result, place)
-            drawings.append(self._regions(found, size, place))
+            drawings.append(self._stacked(*self._regions(found, size, place), ours, place))
             if others:
                 facts.setdefault("results", []).extend(others)
         described = [facts_of(drawn.facts) for drawn in chosen]
@@ -366,7 +367,7 @@ class _Reader:
         if source is None and stated is None:
             raise FormatError(
                 f"{where}: the size of its image is unknown: no region states it, and the image {url or name} is "
-                f"not in {' or '.join(map(str, self.places))}; give the folder of the images (images=, --images)"
+                f"not in {' or '.join(map(str, self.places))}; give the folder of the images (--images-from DIR)"
             )
         if source is None:
             return ImageRef(name, None, uri, orientation), stated or (0, 0), facts
@@ -412,6 +413,17 @@ class _Reader:
                     regions.append(region)
                     rows.append(row)
         return regions, masks if rows == list(range(len(masks))) else masks.select(rows)
+
+    def _stacked(
+        self, regions: list[Region], masks: RunList, ours: Mapping[str, Any], where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return an annotation's regions in drawing order, without rectangles round what has a mask."""
+        outdone = set(stacking.outdone_rectangles(regions, masks))
+        for k in sorted(outdone):
+            self.policy.skipped.add("rectangles round what has a mask of the same label", f"{where}: {regions[k].id}")
+        order = stacking.drawing_order(regions, masks, as_listed=ours.get(stacking.AS_LISTED))
+        order = [k for k in order if k not in outdone]
+        return [regions[k] for k in order], masks.select(order)
 
     def _check(self, shape: Shape, size: tuple[int, int], where: str) -> None:
         item = shape.item

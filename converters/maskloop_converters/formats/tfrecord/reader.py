@@ -15,6 +15,7 @@ from ...codecs import coco_rle, png
 from ...codecs.tfexample import Feature, decode_example, read_records
 from ...errors import CodecError, DataError, FormatError
 from ...masks import RunList
+from ...options import LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..images import probe
@@ -70,9 +71,7 @@ def splits(path: Path) -> tuple[str, ...]:
     return split_names(_parts(Path(path), None))
 
 
-def read(
-    path: Path, *, labels: LabelSet | Path | None = None, split: str | None = None, on_error: OnError = "fail"
-) -> Dataset:
+def read(path: Path, *, labels: LabelsFrom = None, split: PartName = None, on_error: OnError = "fail") -> Dataset:
     """Return a dataset of TFRecord files; the schema is seen from the features of the first record.
 
     Args:

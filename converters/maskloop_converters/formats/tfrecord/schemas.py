@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...codecs import png
+from ...codecs import pictures, png
 from ...codecs.tfexample import FeatureLike
-from ...errors import FormatError, TargetError
+from ...errors import CodecError, FormatError, TargetError
 from ...report import WriteReport
 from ...samples import LabelSet, Sample
 from ..images import probe, upright
@@ -110,12 +110,12 @@ class Picture:
 
 def _as_png(data: bytes, where: str) -> bytes:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            out = io.BytesIO()
-            image.convert("RGB").save(out, "PNG")
-            return out.getvalue()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        picture = pictures.decode(data)
+    except CodecError as error:
         raise FormatError(f"{where}: cannot read the image: {error}") from error
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    return out.getvalue()
 
 
 def features(
