@@ -68,4 +68,6 @@ class Skips:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Skips(allowed_skips(bool(os.environ.get("MASKLOOP_EVERY_TOOL")))), "allowed-skips")
+        config.pluginmanager.register(
+            Skips(allowed_skips(bool(os.environ.get("MASKLOOP_EVERY_TOOL")))), "allowed-skips"
+        )
