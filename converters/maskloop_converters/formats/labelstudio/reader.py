@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...codecs import brush_strokes, png, studio_rle
 from ...errors import CodecError, DataError, FormatError, LabelError
 from ...masks import RunList
+from ...options import ImagesFrom, LabelsFrom, Option, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 from ..image_files import ImageFinder, read_address
@@ -44,9 +45,7 @@ from .tasks import (
 )
 
 Choice = Literal["latest", "ground-truth", "all", "majority"]
-CHOICES: tuple[Choice, ...] = ("latest", "ground-truth", "all", "majority")
 Use = Literal["auto", "annotations", "predictions", "drafts"]
-USES: tuple[Use, ...] = ("auto", "annotations", "predictions", "drafts")
 
 TASKS, CONFIG, LABELS = "tasks.json", "label_config.xml", "labels.json"
 _HEAD = 1 << 16
@@ -86,12 +85,15 @@ def splits(path: Path) -> tuple[str, ...]:
 def read(
     path: Path,
     *,
-    labels: LabelSet | Path | None = None,
-    label_config: Path | None = None,
-    images: Path | None = None,
-    use: Use = "auto",
-    annotations: Choice = "latest",
-    soft: bool = False,
+    labels: LabelsFrom = None,
+    label_config: Annotated[
+        Path | None,
+        Option("The project's label config (XML), for labels, their order and colours.", metavar="FILE"),
+    ] = None,
+    images_from: ImagesFrom = None,
+    use: Annotated[Use, Option("What gives the masks; 'auto' takes annotations where there are any.")] = "auto",
+    annotations: Annotated[Choice, Option("Which annotation of a task counts.")] = "latest",
+    soft: Soft = False,
     on_error: OnError = "fail",
 ) -> Dataset:
     """Return a dataset of Label Studio tasks.
@@ -105,7 +107,7 @@ def read(
         labels: the classes, or a label list file. By default those of ``label_config``, of the files beside that
             :func:`write` made, or else every label in the data, sorted by name.
         label_config: the project's label config (XML); a control it does not know is an error.
-        images: the folder that has the images; by default they are looked for beside the JSON. Uploads are found under
+        images_from: the folder that has the images; by default they are looked for beside the JSON. Uploads are found under
             their stored name and under the original one.
         use: what gives the masks. 'auto': annotations if there is one in the data, else predictions.
         annotations: which of several a task has. 'latest' changed; 'ground-truth': the latest that is marked so; 'all':
@@ -119,8 +121,6 @@ def read(
             an unknown label or control, two masks of one id; the message names file, task and region.
     """
     path = Path(path)
-    if annotations not in CHOICES or use not in USES:
-        raise FormatError(f"annotations is one of {', '.join(CHOICES)}, use is one of {', '.join(USES)}")
     files = _files(path)
     lists = beside(path)
     root = path if path.is_dir() else path.parent
@@ -138,7 +138,7 @@ def read(
     if isinstance(labels, Path):
         labels = read_labels(labels)
     policy = ErrorPolicy(on_error)
-    finder = ImageFinder([Path(images)] if images is not None else [root / "images", root])
+    finder = ImageFinder([Path(images_from)] if images_from is not None else [root / "images", root])
     survey = _survey(files) if use == "auto" or (labels is None and config is None) else None
     if labels is None:
         names = sorted(survey.names) if survey else []
