@@ -124,12 +124,14 @@ class Collector:
             raise CorrectionsError(f"{where} has nothing to learn from in {total} task(s): {left_out}")
         reading, labels, notes = self._labels(where)
         cache = self.images.cache
-        annotated = labelstudio.read(chosen, use="annotations", on_error=self.on_error, labels=reading, images=cache)
+        annotated = labelstudio.read(
+            chosen, use="annotations", on_error=self.on_error, labels=reading, images_from=cache
+        )
         samples = tuple(annotated)
         self.skipped.merge(annotated.skipped)
         if not samples:
             raise CorrectionsError(f"{where} has nothing to learn from: {'; '.join(self.skipped.lines())}")
-        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images=cache)
+        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images_from=cache)
         predictions = {sample.id: sample for sample in predicted}
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from maskloop_converters import datasets
 from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import FormatError
-from maskloop_converters.registry import load_format
+from maskloop_converters.formats.image_files import ImageFinder
 from maskloop_converters.report import OnError, Tally
 from maskloop_converters.samples import LabelSet
 
@@ -53,7 +54,7 @@ def from_project(
         raise CorrectionsError(
             f"the label config of project {project} was changed while its annotations were exported; try again"
         )
-    images = TaskImages(directory / "images", [], fetcher, on_error, client)
+    images = TaskImages(directory / "images", ImageFinder([]), fetcher, on_error, client)
     collector = Collector(images, config, known, on_error, lambda number: stored_prediction(client, number), watch)
     return collector.collect(export, directory / "collected", f"project {project}")
 
@@ -90,7 +91,7 @@ def from_export(
     beside = path / "label_config.xml" if path.is_dir() else path.with_name(f"{path.stem}.label_config.xml")
     config = beside.read_text("utf-8-sig") if beside.is_file() else ""
     places = [*([] if images is None else [images]), file.parent / "images", file.parent]
-    found = TaskImages(directory / "images", places, fetcher, on_error, None)
+    found = TaskImages(directory / "images", ImageFinder(places), fetcher, on_error, None)
     collector = Collector(found, config, known, on_error, lambda number: None, watch)
     return collector.collect(file, directory / "collected", str(path))
 
@@ -108,7 +109,7 @@ def from_dataset(path: Path, name: str, *, images: Path | None = None, on_error:
         FormatError: damaged.
         CorrectionsError: it holds no sample.
     """
-    parts = load_format(name).splits(path)
+    parts = datasets.splits(path, name)
     split = {"split": "train"} if "train" in parts else {}
     dataset = read_labelled(path, name, images=images, on_error=on_error, **split)
     samples = tuple(dataset)

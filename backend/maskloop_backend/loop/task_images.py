@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from maskloop_converters.atomic import atomic_file
-from maskloop_converters.formats.file_names import relative_path
-from maskloop_converters.formats.labelstudio.tasks import image_name, stored_name
+from maskloop_converters.errors import FormatError
+from maskloop_converters.formats.image_files import ImageFinder, read_address
+from maskloop_converters.formats.labelstudio.tasks import stored_name
 from maskloop_converters.report import OnError
 
 from ..studio.client import StudioClient
@@ -28,14 +28,14 @@ class TaskImages:
 
     Attributes:
         cache: folder of the files, one a task and address.
-        places: folders to look in first.
+        finder: finds those that are in a folder on this disk.
         fetcher: fetches the others; None fetches none.
         on_error: what happens to images that are gone.
         client: tells whether Label Studio is there at all, None where the tasks come from a file.
     """
 
     cache: Path
-    places: Sequence[Path]
+    finder: ImageFinder
     fetcher: ImageFetcher | None
     on_error: OnError
     client: StudioClient | None
@@ -86,17 +86,15 @@ class TaskImages:
             )
 
     def _local(self, address: str, where: str) -> bytes | None:
-        for name in (image_name(address), stored_name(address)):
-            parts = relative_path(name, where).parts if name else ()
-            for start in range(len(parts)):
-                for place in self.places:
-                    if (path := place.joinpath(*parts[start:])).is_file():
-                        return path.read_bytes()
-        return None
+        try:
+            path = self.finder.find(read_address(address), where)
+        except FormatError as error:  # it fits two, or two fit it
+            raise ImageError(str(error)) from error
+        return None if path is None else path.read_bytes()
 
     def _fetched(self, task_id: str, address: str, key: str, where: str) -> bytes:
         if self.fetcher is None:
-            raise ImageError(f"{where}: its image is not in {' or '.join(map(str, self.places))}")
+            raise ImageError(f"{where}: {self.finder.missing('its image')}")
         number: Any = int(task_id) if task_id.isdigit() else task_id
         return self.fetcher.read({"id": number, "data": {key: address}}, key)
 

@@ -403,7 +403,7 @@ def test_images_are_found_and_compared(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "img4.jpg").write_bytes(recorded)
-    samples = {s.id: s for s in labelstudio.read(EXPORT, images=pictures)}
+    samples = {s.id: s for s in labelstudio.read(EXPORT, images_from=pictures)}
     assert samples["10"].image.source == pictures / "img4.jpg"
     assert samples["7"].image.source is None
     (tmp_path / "img1.png").write_bytes(recorded)
