@@ -14,7 +14,7 @@ from maskloop_converters.codecs import png
 from maskloop_converters.codecs.tfexample import decode_example, encode_example, read_records, write_records
 from maskloop_converters.errors import DataError, FormatError, TargetError
 from maskloop_converters.formats import tfrecord
-from maskloop_converters.formats.tfrecord.layout import read_label_map
+from maskloop_converters.formats.labels import read_labels
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 
@@ -120,7 +120,7 @@ def test_detection_has_boxes_masks_and_a_label_map(tmp_path: Path) -> None:
     assert [np.array(Image.open(io.BytesIO(m))).tolist() for m in example["image/object/mask"]] == [
         m.astype(int).tolist() for m in (LEFT, RIGHT, REST)
     ]
-    assert [(label.id, label.name) for label in read_label_map(out / "label_map.pbtxt").labels] == [
+    assert [(label.id, label.name) for label in read_labels(out / "label_map.pbtxt").labels] == [
         (1, "sky"),
         (2, "car"),
         (12, "void"),

@@ -155,11 +155,12 @@ def label_map_loss(sample: Sample, labels: LabelSet, label_map: NDArray[Any] | N
         label_map: of the sample, where it is there already: counting its pixels is quickest.
     """
     masks = sample.masks
-    looks_uncovered = any(region.label == labels.fill_id for region in sample.regions)
+    fill = labels.fill_id
+    looks_uncovered = any(region.label == fill for region in sample.regions)
     if label_map is None or looks_uncovered:
         covered = masks.covered_pixels()
     else:
-        covered = int(np.count_nonzero(label_map != labels.fill_id))
+        covered = int(np.count_nonzero(label_map != fill))
     return _Loss(
         hidden=int(masks.areas().sum()) - covered,
         merged=len(masks) - len({region.label for region in sample.regions}),
