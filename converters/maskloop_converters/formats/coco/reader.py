@@ -365,6 +365,10 @@ class _Images:
         words = path.stem.split("_")
         called = ["_".join(words[k:]) for k in range(len(words))]
         folders = [*roots, *(root / name for root in roots for name in called if name)]
+        if path.stem.startswith("panoptic"):
+            folders = [
+                folder for folder in folders if folder != path.with_suffix("")
+            ]  # has the segments, not the images
         self._given = given is not None
         self._finder = ImageFinder(dict.fromkeys(folder for folder in folders if folder.is_dir()) or roots)
 
