@@ -19,6 +19,7 @@ from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, Option, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
+from .. import coco
 from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
@@ -67,7 +68,7 @@ def detect(path: Path) -> str | None:
         return str(error)
     if not head.startswith(("[", "{")):
         return f"{files[0]} is no JSON list or object"
-    if head.startswith("{") and ('"images"' in head or '"categories"' in head):
+    if head.startswith("{") and coco.detect(files[0]) is None:
         return f"{files[0]} is a COCO file"
     if head.replace(" ", "") in ("[]", "[]\n"):
         return None
