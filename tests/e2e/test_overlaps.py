@@ -156,13 +156,11 @@ def converted(project: Overlaps, folder: Path) -> dict[str, NDArray[np.uint8]]:
     ],
     ids="-".join,
 )
-@pytest.mark.parametrize("labels", ["abc", "cba"])
 def test_the_editor_draws_regions_in_the_order_that_we_read_them_in(
-    overlaps: Overlaps, person: Person, tmp_path: Path, kinds: tuple[str, ...], labels: str
+    overlaps: Overlaps, person: Person, tmp_path: Path, kinds: tuple[str, ...]
 ) -> None:
     listed = [
-        region(k, kind, label, BOXES[label], "manual")
-        for k, (kind, label) in enumerate(zip(kinds, labels, strict=True))
+        region(k, kind, label, BOXES[label], "manual") for k, (kind, label) in enumerate(zip(kinds, "abc", strict=True))
     ]
     task = overlaps.task(annotations=[{"result": listed}])
     path = tmp_path / "task.json"
