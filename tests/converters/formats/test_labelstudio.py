@@ -329,7 +329,7 @@ def test_which_of_several_annotations(tmp_path: Path, choice: Any, expected: Any
 
 @given(st.integers(1, 5), st.integers(0, 2**32))
 def test_a_majority_is_more_than_half(annotations: int, seed: int) -> None:
-    from maskloop_converters.formats.labelstudio.shapes import majority
+    from maskloop_converters.formats.labelstudio.choosing import majority
 
     masks = np.random.default_rng(seed).random((annotations, 7, 5)) < 0.6
     parts = [RunList.from_masks([mask], height=7, width=5) for mask in masks]
