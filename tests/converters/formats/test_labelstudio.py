@@ -414,8 +414,13 @@ def test_images_are_found_and_compared(tmp_path: Path) -> None:
 
 
 def test_an_empty_annotation_needs_its_image(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="task 1: the size of its image is unknown"):
-        list(labelstudio.read(saved(tmp_path, [task()])))
+    dataset = labelstudio.read(saved(tmp_path, [task(), task(item(), number=2)]))
+    assert [sample.id for sample in dataset] == ["2"]
+    (kind,) = dataset.skipped.counts
+    assert kind.startswith("images without a region that are out of reach")
+    item_without_size = item(original_width=None)
+    with pytest.raises(FormatError, match=r"task 1: the size of its image is unknown.*--images-from DIR"):
+        list(labelstudio.read(saved(tmp_path, [task(item_without_size)])))
 
 
 # What may be wrong.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import FormatError
 from ...report import ErrorPolicy
+from .. import coco
 from .choosing import Choice, Use
 from .config import StudioConfig
 from .results import shapes
@@ -29,7 +30,7 @@ def detect(path: Path) -> str | None:
         return str(error)
     if not head.startswith(("[", "{")):
         return f"{files[0]} is no JSON list or object"
-    if head.startswith("{") and ('"images"' in head or '"categories"' in head):
+    if head.startswith("{") and coco.detect(files[0]) is None:
         return f"{files[0]} is a COCO file"
     if head.replace(" ", "") in ("[]", "[]\n"):
         return None

@@ -323,11 +323,12 @@ class _Reader:
         for row, area in zip(rows, masks.areas().tolist(), strict=True):
             if not area:
                 self.policy.leave_out("regions without a pixel", readable[row][1])
-        outdone = set(stacking.outdone_rectangles(regions, masks))
+        kinds = [readable[row][0].geometry for row in rows]
+        outdone = set(stacking.outdone_rectangles(regions, masks, kinds))
         for k in sorted(outdone):
             place = readable[rows[k]][1]
             self.policy.leave_out("rectangles round what has a mask of the same label", place)
-        order = stacking.drawing_order(regions, masks, as_listed=ours.get(stacking.AS_LISTED))
+        order = stacking.drawing_order(regions, masks, kinds, as_listed=ours.get(stacking.AS_LISTED))
         order = [k for k in order if k not in outdone]
         return [regions[k] for k in order], masks.select(order)
 

@@ -113,7 +113,9 @@ def _sites(task: Task, named: Sequence[str], config: StudioConfig | None, to_nam
     if config is None:
         tags = _guessed(task, named, to_names)
     else:
-        tags = [tag for tag in config.image_tags if tag.name in config.drawn_on or tag.name in named] or list(config.image_tags)
+        tags = [tag for tag in config.image_tags if tag.name in config.drawn_on or tag.name in named] or list(
+            config.image_tags
+        )
     # Tags that show the same image are one.
     by_place: dict[tuple[str, int | None], _Site] = {}
     for tag in tags:
