@@ -50,6 +50,7 @@ class Inspection:
         instances: regions that have an instance number.
         rotated: images whose EXIF orientation is not 1.
         problems: what is wrong, by kind with examples.
+        notes: what reading took for granted, by kind with examples.
     """
 
     format: str
@@ -66,6 +67,7 @@ class Inspection:
     instances: int = 0
     rotated: int = 0
     problems: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
 
     def add(self, sample: Sample, names: dict[int, str]) -> None:
         """Count one sample."""
@@ -134,6 +136,7 @@ class Inspection:
             "instance_regions": self.instances,
             "rotated_images": self.rotated,
             "problems": self.problems.to_dict(),
+            "notes": self.notes.to_dict(),
         }
 
 
@@ -170,4 +173,5 @@ def inspect(
     if pictures is not None:
         pictures.finish()
     found.problems.merge(dataset.skipped)
+    found.notes.merge(dataset.notes)
     return found

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
+from .codecs import pictures
+from .errors import CodecError
 from .formats.file_names import FreeNames
 from .formats.labels import color_table
 from .samples import Color, LabelSet, Sample
@@ -113,11 +112,10 @@ def _image(sample: Sample) -> NDArray[np.uint8]:
         encoded = sample.image.read_bytes()
         if encoded is None:
             return grey
-        with Image.open(io.BytesIO(encoded)) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError):
+        upright = pictures.decode(encoded)
+    except (OSError, CodecError):
         return grey
-    return np.asarray(upright) if upright.size == (sample.width, sample.height) else grey
+    return upright if upright.shape[:2] == (sample.height, sample.width) else grey
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
