@@ -85,9 +85,9 @@ def tops(screen: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_
     found = screen.argmax(-1).astype(np.uint8)
     found[screen.min(-1) > 200] = NOTHING
     inside = np.ones(found.shape, bool)
-    for axis in (0, 1):
-        for step in (-2, -1, 1, 2):
-            moved = np.roll(screen, step, axis).astype(int)
+    for down in (-2, 0, 2):
+        for right in (-2, 0, 2):
+            moved = np.roll(screen, (down, right), (0, 1)).astype(int)
             inside &= np.abs(moved - screen).max(-1) < 8
     return found, inside
 
