@@ -142,7 +142,7 @@ def test_two_images_without_a_label_config_need_one_unless_data_tells(tmp_path: 
     first, second = "/data/upload/1/1.png", "/data/upload/1/2.png"
     collected = collect(tmp_path, "", task(1, left + right, left=first, right=second))
     np.testing.assert_array_equal(learned(collected)["1-right"], fields(2))
-    with pytest.raises(CorrectionsError, match=r"on several images \(left, right\).*label_config\.xml"):
+    with pytest.raises(CorrectionsError, match=r"regions are on left, right.*label_config\.xml"):
         collect(tmp_path, "", task(1, left + right, image=first, other=second))
 
 
