@@ -18,7 +18,7 @@ from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
 from ..file_names import relative_path
 from ..images import probe
 from ..json_stream import scan
-from ..labels import read_labels
+from ..label_files import read_labels
 from ..parts import SKIPPED, assemble
 from ..records import attributes, check_labels, image_size, origin, region_from_json, score, whole_number
 from .extras import (

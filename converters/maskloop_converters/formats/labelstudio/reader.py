@@ -21,7 +21,8 @@ from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 from ..file_names import relative_path
 from ..images import probe
-from ..labels import label_names, labels_from_json, read_labels
+from ..label_files import read_labels
+from ..labels import label_names, labels_from_json
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
 from . import stacking
