@@ -19,7 +19,8 @@ from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, Option, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
-from ..file_names import relative_path
+from .. import coco
+from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..label_files import read_labels
 from ..labels import label_names, labels_from_json
@@ -42,7 +43,6 @@ from .tasks import (
     image_key,
     image_name,
     shapes,
-    stored_name,
     tasks,
 )
 
@@ -69,7 +69,7 @@ def detect(path: Path) -> str | None:
         return str(error)
     if not head.startswith(("[", "{")):
         return f"{files[0]} is no JSON list or object"
-    if head.startswith("{") and ('"images"' in head or '"categories"' in head):
+    if head.startswith("{") and coco.detect(files[0]) is None:
         return f"{files[0]} is a COCO file"
     if head.replace(" ", "") in ("[]", "[]\n"):
         return None
@@ -140,6 +140,7 @@ def read(
     if isinstance(labels, Path):
         labels = read_labels(labels)
     policy = ErrorPolicy(on_error)
+    finder = ImageFinder([Path(images_from)] if images_from is not None else [root / "images", root])
     survey = _survey(files) if use == "auto" or (labels is None and config is None) else None
     if labels is None:
         names = sorted(survey.names) if survey else []
@@ -152,7 +153,7 @@ def read(
         ids={name: label_id for label_id, name in label_names(labels).items()},
         controls=config.controls if config and label_config else None,
         image_keys=config.images if config else {},
-        places=[Path(images_from)] if images_from is not None else [root / "images", root],
+        finder=finder,
         use=use,
         choice=annotations,
         soft=soft,
@@ -272,7 +273,7 @@ class _Reader:
         ids: of the labels by name.
         controls: the names that ``from_name`` may have, None for any.
         image_keys: name of an Image object -> key of the task's data.
-        places: folders to look for images in.
+        finder: finds the images.
         use: what gives the masks.
         choice: which of several annotations.
         soft: keep soft edges.
@@ -283,7 +284,7 @@ class _Reader:
     ids: Mapping[str, int]
     controls: Mapping[str, str] | None
     image_keys: Mapping[str, str]
-    places: list[Path]
+    finder: ImageFinder
     use: Use
     choice: Choice
     soft: bool
@@ -363,12 +364,15 @@ class _Reader:
         if url and url.startswith("data:"):
             uri, source = None, _data_url(url, where)
         else:
-            source = self._find([known.get("file"), name, stored_name(url or "")], where)
+            # In what we wrote, the image's file may have a name that is not in its address.
+            texts = [text for text in (known.get("file"), known.get("name"), url or name) if isinstance(text, str)]
+            found = (self.finder.find(read_address(text), where) for text in texts)
+            source = next((path for path in found if path is not None), None)
         stated = _stated_size(items, where) or _size(ours.get("size"), where)
         if source is None and stated is None:
             raise FormatError(
-                f"{where}: the size of its image is unknown: no region states it, and the image {url or name} is "
-                f"not in {' or '.join(map(str, self.places))}; give the folder of the images (--images-from DIR)"
+                f"{where}: the size of its image is unknown: no region states it, and "
+                + self.finder.missing(f"the image {url or name}")
             )
         if source is None:
             return ImageRef(name, None, uri, orientation), stated or (0, 0), facts
@@ -380,20 +384,10 @@ class _Reader:
             )
         return ImageRef(name, source, uri, info.orientation), (info.height, info.width), facts
 
-    def _find(self, names: list[Any], where: str) -> Path | None:
-        """Return the file of the first name that is there, in the longest of its sub-folders that is."""
-        for name in dict.fromkeys(name for name in names if isinstance(name, str) and name):
-            parts = relative_path(name, where).parts
-            for start in range(len(parts)):
-                for place in self.places:
-                    path = place.joinpath(*parts[start:])
-                    if path.is_file():
-                        return path
-        return None
-
     def _regions(
         self, found: list[Shape | FormatError], size: tuple[int, int], where: str
-    ) -> tuple[list[Region], RunList]:
+    ) -> tuple[list[Region], RunList, list[str]]:
+        """Return an annotation's regions in the order of its list, their masks, and what the editor draws each as."""
         height, width = size
         shapes_ok: list[tuple[Shape, str]] = []
         for number, shape in enumerate(found):
@@ -413,16 +407,17 @@ class _Reader:
                 for region in self._records(shape, size, place):
                     regions.append(region)
                     rows.append(row)
-        return regions, masks if rows == list(range(len(masks))) else masks.select(rows)
+        kinds = [_drawn_as(shapes_ok[row][0].item["value"]) for row in rows]
+        return regions, masks if rows == list(range(len(masks))) else masks.select(rows), kinds
 
     def _stacked(
-        self, regions: list[Region], masks: RunList, ours: Mapping[str, Any], where: str
+        self, regions: list[Region], masks: RunList, kinds: list[str], ours: Mapping[str, Any], where: str
     ) -> tuple[list[Region], RunList]:
         """Return an annotation's regions in drawing order, without rectangles round what has a mask."""
         outdone = set(stacking.outdone_rectangles(regions, masks))
         for k in sorted(outdone):
             self.policy.skipped.add("rectangles round what has a mask of the same label", f"{where}: {regions[k].id}")
-        order = stacking.drawing_order(regions, masks, as_listed=ours.get(stacking.AS_LISTED))
+        order = stacking.drawing_order(regions, masks, kinds, as_listed=ours.get(stacking.AS_LISTED))
         order = [k for k in order if k not in outdone]
         return [regions[k] for k in order], masks.select(order)
 
@@ -572,6 +567,11 @@ def _stated_size(items: list[dict[str, Any]], where: str) -> tuple[int, int] | N
         if size is not None:
             return size
     return None
+
+
+def _drawn_as(value: Mapping[str, Any]) -> str:
+    """Return what the editor draws a region as, whatever its result is called: a bitmask, a brush or an outline."""
+    return "bitmask" if "imageDataURL" in value else "brush" if "rle" in value or "touches" in value else "outline"
 
 
 def _is_brush(value: Mapping[str, Any]) -> bool:
