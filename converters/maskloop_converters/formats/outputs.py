@@ -8,8 +8,8 @@ from pathlib import Path
 from ..errors import OutputExistsError
 from ..splitting import PART_NAMES
 from .coco.extras import KEY
-from .labelstudio.reader import CONFIG, TASKS
-from .labelstudio.reader import LABELS as TASK_LABELS
+from .labelstudio.files import CONFIG, TASKS
+from .labelstudio.files import LABELS as TASK_LABELS
 from .png.entries import INDEX
 from .tfrecord import layout as records
 
