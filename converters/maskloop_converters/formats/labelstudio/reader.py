@@ -15,7 +15,8 @@ from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..image_files import ImageFinder, read_address
 from ..images import probe
-from ..labels import label_names, labels_from_json, read_labels
+from ..label_files import read_labels
+from ..labels import label_names, labels_from_json
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
 from . import stacking
