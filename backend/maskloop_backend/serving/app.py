@@ -19,8 +19,8 @@ from maskloop_converters.errors import MaskloopError
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
-from ..studio.connect import BackendLogin
 from ..studio.errors import public_url
+from ..studio.login import BackendLogin
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
 from .batching import Batcher
@@ -387,6 +387,7 @@ class _Setup(_Resource):
                 "model_version": version,
                 "missing_labels": mapping.missing,
                 "unused_labels": mapping.unused,
+                "notes": mapping.notes,
                 "studio_url": public_url(studio_url) if studio_url else None,
             },
         )

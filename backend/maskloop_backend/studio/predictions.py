@@ -82,12 +82,6 @@ def build(
     return {"result": result, "score": min(1.0, max(0.0, min(scores, default=0.0))), "model_version": version}
 
 
-def is_made_for(mark: str, result: Any) -> bool | None:
-    """Tell whether a stored prediction of ours was made for the label config with a mark; None where it has no region."""
-    items = [item for item in result if isinstance(item, dict)] if isinstance(result, list) else []
-    return all(str(item.get("id")).startswith(f"{mark}-") for item in items) if items else None
-
-
 def _answer(
     predicted: Mapping[str, Prediction], mapping: LabelMapping, context: Mapping[str, Any]
 ) -> tuple[ControlMapping, Regions] | None:
