@@ -112,8 +112,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     on to the application with the body gone, which refuses it as it refuses one without a body.
     """
 
+    error: Error | None
+
     def __init__(self, adj: Any, door: Door) -> None:
         super().__init__(adj)
+        self.error = None
         self._door = door
         self._looked = False
         self._held = 0
