@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from .metrics import VOID
+from .recipes import ClassWeighting
 
 
 def cross_entropy(weights: Sequence[float]) -> Callable[[Any, Any], Any]:
@@ -34,6 +36,21 @@ def cross_entropy(weights: Sequence[float]) -> Callable[[Any, Any], Any]:
         return ops.sum(each * weight) / ops.maximum(ops.sum(weight), 1e-6)
 
     return loss
+
+
+def class_weights(pixels: NDArray[np.int64], weighting: ClassWeighting) -> list[float]:
+    """Return the weights of the classes in the loss.
+
+    Args:
+        pixels: int64 (K,), judged pixels of each class in the training data.
+        weighting: 'none': all 1; 'median_frequency': see :func:`median_frequency`; 'sqrt_median_frequency': the square
+            roots of these, up to 4: rare classes are not drowned, and not drawn where they are not either.
+    """
+    if weighting == "none":
+        return [1.0] * len(pixels)
+    if weighting == "median_frequency":
+        return median_frequency(pixels)
+    return [math.sqrt(weight) for weight in median_frequency(pixels, limit=16.0)]
 
 
 def median_frequency(pixels: NDArray[np.int64], *, limit: float = 10.0) -> list[float]:
