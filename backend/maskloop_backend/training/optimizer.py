@@ -30,7 +30,6 @@ class RatedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self._rates = list(rates)
         self._average = average
         self._means: list[Any] = []
-        self._learning: list[Any] = []
 
     def build(self, variables: Any) -> None:
         """Make the moments, and the running means."""
@@ -39,7 +38,6 @@ class RatedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
         super().build(variables)
         if self._average:
-            self._learning = list(variables)
             self._means = self.add_optimizer_variables(variables, "mean")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -59,13 +57,13 @@ class RatedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         if not self._means or not int(self.iterations):
             yield
             return
-        kept = [ops.convert_to_numpy(variable) for variable in self._learning]
-        for variable, mean in zip(self._learning, self._means, strict=True):
+        kept = [ops.convert_to_numpy(variable) for variable in self._trainable_variables]
+        for variable, mean in zip(self._trainable_variables, self._means, strict=True):
             variable.assign(mean)
         try:
             yield
         finally:
-            for variable, value in zip(self._learning, kept, strict=True):
+            for variable, value in zip(self._trainable_variables, kept, strict=True):
                 variable.assign(value)
 
     def get_config(self) -> dict[str, Any]:

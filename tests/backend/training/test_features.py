@@ -19,7 +19,7 @@ from maskloop_backend.training.loss import cross_entropy
 from maskloop_backend.training.settings import SettingsError, TrainingSettings
 from maskloop_converters import datasets
 
-SETTINGS = TrainingSettings(batch_size=3, crop=(64, 96), frozen_blocks=5, cached_views=2, seed=4)
+SETTINGS = TrainingSettings(backbone="small", batch_size=3, crop=(64, 96), frozen_blocks=5, cached_views=2, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -132,4 +132,4 @@ def test_views_are_what_any_training_sees(tmp_path: Path, examples: Examples, mo
 )
 def test_settings_that_do_not_go_together(values: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        TrainingSettings.from_json(values)
+        TrainingSettings.from_json({"backbone": "small", **values})
