@@ -34,9 +34,7 @@ def test_image_and_target_move_together(size: tuple[int, int], seed: int) -> Non
 
 
 def test_the_same_seed_gives_the_same_crop_and_another_one_another() -> None:
-    crops = [
-        augment(*blocks(96, 128), (64, 64), Recipe(), np.random.default_rng(seed))[0] for seed in (1, 1, 2)
-    ]
+    crops = [augment(*blocks(96, 128), (64, 64), Recipe(), np.random.default_rng(seed))[0] for seed in (1, 1, 2)]
     np.testing.assert_array_equal(crops[0], crops[1])
     assert (crops[0] != crops[2]).any()
 

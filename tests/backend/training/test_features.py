@@ -60,7 +60,7 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
     loss = cross_entropy([1.0] * len(LABELS.classes))
     # the same views, through the whole network
     inputs, targets = cached.at(2)
-    rows = [int(np.flatnonzero((cached._features == one).all(axis=(1, 2, 3)))[0]) for one in inputs]
+    rows = [int(np.flatnonzero((cached._features[0] == one).all(axis=(1, 2, 3)))[0]) for one in inputs]
     images = np.stack([cached._view(row)[0] for row in rows]).astype(np.float32)
     results = []
     for network, batch in ((model, images), (rest, inputs)):

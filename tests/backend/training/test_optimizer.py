@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-import pytest
 
 from maskloop_backend.training.optimizer import RatedAdamW
 
@@ -39,10 +38,9 @@ def test_the_mean_is_that_of_the_weights_after_every_step_and_the_weights_come_b
         past = min(0.4, step / (step + 10))
         now = network.get_weights()
         expected = [past * mean + (1 - past) * weight for mean, weight in zip(expected, now, strict=True)]
-    with pytest.raises(KeyError), optimizer.averaged():
+    with optimizer.averaged():
         for mean, weight in zip(expected, network.get_weights(), strict=True):
             np.testing.assert_allclose(weight, mean, rtol=1e-5)
-        raise KeyError
     for before, after in zip(now, network.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 

@@ -24,7 +24,10 @@ from maskloop_backend.training.staged import stages
         ({"average": 1.0}, "average is 1.0"),
         ({"clip": -1.0}, "clip is -1.0"),
         ({"backbone": "small", "frozen_blocks": 6}, "frozen_blocks is 6; expected a number of blocks 0..5"),
-        ({"backbone": "efficientnet-lite0", "frozen_blocks": 17}, r"frozen_blocks is 17; expected a number of blocks 0\.\.16"),
+        (
+            {"backbone": "efficientnet-lite0", "frozen_blocks": 17},
+            r"frozen_blocks is 17; expected a number of blocks 0\.\.16",
+        ),
         ({"precision": "float16"}, "float32 or mixed_bfloat16"),
     ],
 )

@@ -34,7 +34,9 @@ from maskloop_backend.training.trainer import (
 )
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
-QUICK = TrainingSettings(backbone="small", epochs=3, batch_size=2, crop=(64, 64), validation=0.34, seed=1, patience=None)
+QUICK = TrainingSettings(
+    backbone="small", epochs=3, batch_size=2, crop=(64, 64), validation=0.34, seed=1, patience=None
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,15 @@ class Stop(Silent):
 def test_it_learns_four_scenes_by_heart(tmp_path: Path, dataset: Dataset) -> None:
     four = Dataset(dataset.labels, list(dataset)[:4])
     settings = TrainingSettings(
-        backbone="small", epochs=60, batch_size=4, learning_rate=6e-3, scale=(1, 1), flip=False, color=0, evaluate_every=20, patience=None
+        backbone="small",
+        epochs=60,
+        batch_size=4,
+        learning_rate=6e-3,
+        scale=(1, 1),
+        flip=False,
+        color=0,
+        evaluate_every=20,
+        patience=None,
     )
     result = train(four, settings, Registry(tmp_path), validation=four)
     # 2 x 3 cells of 32 pixels are too few for the outlines of people; one class everywhere has 0.07 and 0.4
@@ -158,7 +168,9 @@ def test_it_stops_when_nothing_gets_better_and_keeps_the_best(
 def test_frozen_blocks_keep_their_weights(tmp_path: Path, dataset: Dataset) -> None:
     versions = []
     for epochs in (1, 2):
-        settings = TrainingSettings(backbone="small", epochs=epochs, batch_size=2, crop=(64, 64), frozen_blocks=2, patience=None)
+        settings = TrainingSettings(
+            backbone="small", epochs=epochs, batch_size=2, crop=(64, 64), frozen_blocks=2, patience=None
+        )
         versions.append(Registry(tmp_path).load(train(dataset, settings, Registry(tmp_path)).version).model)
     kernels = [[model.get_layer(f"block{k}_conv1").get_weights()[0] for k in (1, 2, 3)] for model in versions]
     np.testing.assert_array_equal(kernels[0][0], kernels[1][0])
@@ -183,7 +195,14 @@ def parent(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Bundle:
 
 
 FROZEN = TrainingSettings(
-    backbone="small", epochs=2, batch_size=2, crop=(64, 64), validation=0.34, frozen_blocks=5, cached_views=2, patience=None
+    backbone="small",
+    epochs=2,
+    batch_size=2,
+    crop=(64, 64),
+    validation=0.34,
+    frozen_blocks=5,
+    cached_views=2,
+    patience=None,
 )
 
 
