@@ -65,7 +65,8 @@ from . import options, quiet
 @click.option(
     "--class-weighting",
     type=click.Choice(get_args(ClassWeighting)),
-    show_default="the backbone's: sqrt_median_frequency; vgg16, small: none",
+    default=None,
+    show_default="none",
     help="Weigh rare classes up: fewer are missed, at the price of more that is drawn too large.",
 )
 @click.option(

@@ -37,6 +37,7 @@ class Recipe:
         color: strength of the random brightness, contrast and saturation, 0 none .. 1 strong; each colour changes by a
             quarter of it besides.
         class_weighting: how much more rare classes count, see :func:`~.loss.class_weights`.
+        jaccard: weight of the soft IoU in the loss, beside cross-entropy, see :func:`~.loss.cross_entropy`; 0 leaves it out.
         evaluate_every: epochs between evaluations; the last epoch is always followed by one.
     """
 
@@ -58,6 +59,7 @@ class Recipe:
     flip: bool = True
     color: float = 0.3
     class_weighting: ClassWeighting = "none"
+    jaccard: float = 0.0
     evaluate_every: int = 1
 
 
@@ -75,7 +77,7 @@ _PRETRAINED = Recipe(
     crop=(256, 320),
     scale=(0.6, 1.8),
     aspect=0.08,
-    class_weighting="sqrt_median_frequency",
+    jaccard=1.0,
     evaluate_every=5,
 )
 

@@ -65,6 +65,7 @@ class TrainingSettings:
     flip: bool | None = None
     color: float | None = None
     class_weighting: ClassWeighting | None = None
+    jaccard: float | None = None
     frozen_blocks: int | None = None
     frozen_head: bool = False
     cached_views: int = 0
@@ -99,6 +100,7 @@ class TrainingSettings:
                 own.class_weighting in get_args(ClassWeighting),
                 " or ".join(get_args(ClassWeighting)),
             ),
+            ("jaccard", own.jaccard >= 0, "a number from 0"),
             ("frozen_blocks", 0 <= own.frozen_blocks <= blocks, f"a number of blocks 0..{blocks}"),
             (
                 "frozen_head",

@@ -336,7 +336,7 @@ class _Loop:
                 global_clipnorm=recipe.clip or None,
                 average=recipe.average,
             )
-            self._learner.compile(optimizer, cross_entropy(weights), jit_compile=False)
+            self._learner.compile(optimizer, cross_entropy(weights, jaccard=recipe.jaccard), jit_compile=False)
             optimizer.build(learning)
         if (directory / STATE_FILE).exists():
             self._restore()
