@@ -1,9 +1,10 @@
 # make demo   see the whole loop on an embedded sample, in a real Label Studio (Ctrl-C stops it)
-# make test   install what the tests need, run them all
+# make test   install what the tests need, run them all in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
+# make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
@@ -12,8 +13,9 @@ export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
 DEMO ?=
 FUZZ_RUNS ?= 100000
 CRASHES ?= 50
+ATTACKS ?=
 
-.PHONY: demo dev test check format bench fuzz crashes clean
+.PHONY: demo dev test check format bench fuzz attack crashes clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -55,6 +57,9 @@ bench: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
 	$(BIN)/python fuzz/formats.py --runs $$(( $(FUZZ_RUNS) / 5 ))
+
+attack: .venv/.dev
+	$(BIN)/python fuzz/attack.py $(ATTACKS)
 
 crashes: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/crashes

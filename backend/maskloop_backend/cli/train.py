@@ -141,7 +141,7 @@ def command(
     from ..training.progress import TerminalProgress
     from ..training.settings import TrainingSettings
     from ..training.staged import stages
-    from ..training.trainer import TrainingInterrupted, train
+    from ..training.trainer import TrainingInterrupted, TrainingResult, train
 
     start = recipe(backbone).weights if weights is None else weights
     asked = {
@@ -153,7 +153,7 @@ def command(
     settings = TrainingSettings.from_json(asked)
     dataset, validation = read_source(source)
     registry = Registry(home)
-    results = []
+    results: list[TrainingResult] = []
     for stage in stages(settings) if staged else [settings]:
         with TerminalProgress() as progress:
             try:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import io
-import struct
 import time
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -16,7 +13,9 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+
+from maskloop_converters.codecs import pictures
+from maskloop_converters.errors import CodecError
 
 from .errors import ImageError, StudioError, public_url
 from .tokens import TokenAuth
@@ -29,7 +28,6 @@ CLOUD_SCHEMES = ("s3", "s3s", "gs", "azure-blob", "azure-spi", "databricks", "re
 DOWNLOAD_SECONDS = 90.0
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _MAX_REDIRECTS = 5
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError)
 _REASONS = {
     401: "Label Studio or the image's host wants a valid token (set --studio-token or MASKLOOP_STUDIO_TOKEN)",
     403: "access is forbidden: the token's user, or the storage, does not allow it",
@@ -182,39 +180,17 @@ class ImageFetcher:
 
 
 def decode(encoded: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return an encoded image as uint8 (H, W, 3) RGB after EXIF rotation.
-
-    Grey, palette, 16-bit and transparent images are converted as a browser shows them; transparency is dropped.
+    """Return an encoded image as uint8 (H, W, 3) RGB in the frame that a browser shows; see :func:`pictures.decode`.
 
     Args:
-        encoded: JPEG, PNG, WebP, TIFF, ...
+        encoded: JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF.
         where: what to call it in an error.
         max_pixels: more are refused before anything is decoded.
 
     Raises:
         ImageError: empty, not an image, truncated or too large.
     """
-    if not encoded:
-        raise ImageError(f"{where}: the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{where}: {width} x {height} pixels are over the limit of {max_pixels / 1e6:.0f} megapixels"
-                )
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                # 16-bit grey; Pillow's own conversion clips at 255 instead of scaling
-                grey = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            return np.asarray(upright.convert("RGB"))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{where}: more pixels than the limit of {max_pixels / 1e6:.0f} megapixels") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{where}: {len(encoded)} bytes that are not an image") from error
-    except ImageError:
-        raise
-    except _UNREADABLE as error:
-        raise ImageError(f"{where}: the image is damaged: {error}") from error
+        return pictures.decode(encoded, max_pixels=max_pixels)
+    except CodecError as error:
+        raise ImageError(f"{where}: {error}") from error

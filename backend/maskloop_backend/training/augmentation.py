@@ -100,6 +100,6 @@ def recolor(image: NDArray[np.uint8], strength: float, rng: np.random.Generator)
     # in a tenth of the time that a matrix product of floats takes
     grey = np.outer(np.ones(3), _LUMA)
     matrix = contrast * brightness * tint[:, None] * (saturation * np.eye(3) + (1 - saturation) * grey)
-    middle = float(np.array(cv2.mean(image)[:3]) @ _LUMA)
+    middle = float(np.asarray(cv2.mean(image))[:3] @ _LUMA)
     offset = (1 - contrast) * brightness * middle * tint
     return np.asarray(cv2.transform(image, np.column_stack([matrix, offset])), np.uint8)

@@ -12,18 +12,24 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..codecs.pictures import FORMATS, UNREADABLE, open_picture, orientation
 from ..errors import FormatError
+from ..options import Option
 from ..report import WriteReport
 from ..samples import ImageRef
 
 ImageMode = Literal["copy", "link", "reference", "upright"]
-IMAGE_MODES: tuple[ImageMode, ...] = ("copy", "link", "reference", "upright")
+#: The option of a format's writer.
+Images = Annotated[
+    ImageMode | None,
+    Option("How images come along; 'upright' rotates by EXIF, 'reference' leaves them where they are."),
+]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif"})
 
 # 4:4:4 at quality 95 keeps a re-encoded photograph within about one grey level of the original.
 _JPEG_OPTIONS = {"quality": 95, "subsampling": 0}
@@ -36,7 +42,7 @@ class ImageInfo:
     Attributes:
         height: in pixels, upright: after the rotation that ``orientation`` asks for.
         width: likewise.
-        orientation: EXIF orientation, 1..8; 1 where there is none.
+        orientation: EXIF orientation, 1..8; 1 where there is none, and where browsers do not heed it (WebP).
         format: Pillow's name: 'JPEG', 'PNG', ...
     """
 
@@ -61,19 +67,19 @@ def probe(source: Path | bytes, where: str) -> ImageInfo:
         # The pixels stay packed here, so a large size is no danger: who decodes sets the limit.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-                orientation = _orientation(image)
+            with open_picture(source) as image:
+                turned = orientation(image)
                 width, height = image.size
                 name = image.format or ""
     except FileNotFoundError as error:
         raise FormatError(f"{where}: there is no image {what}") from error
     except UnidentifiedImageError as error:
-        raise FormatError(f"{where}: {what} is not an image in a format that Pillow knows") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{where}: {what} is not an image in a known format ({', '.join(FORMATS)})") from error
+    except UNREADABLE as error:
         raise FormatError(f"{where}: cannot read the header of the image, {what}: {error}") from error
-    if orientation >= 5:
+    if turned >= 5:
         width, height = height, width
-    return ImageInfo(height, width, orientation, name)
+    return ImageInfo(height, width, turned, name)
 
 
 def upright(ref: ImageRef, where: str) -> bytes | None:
@@ -89,11 +95,11 @@ def upright(ref: ImageRef, where: str) -> bytes | None:
     if info.orientation == 1:
         return data
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_picture(data) as image:
             rotated = ImageOps.exif_transpose(image)
             out = io.BytesIO()
             rotated.save(out, info.format, **(_JPEG_OPTIONS if info.format == "JPEG" else {}))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise FormatError(f"{where}: cannot rotate the image {ref.name}: {error}") from error
     return out.getvalue()
 
@@ -134,17 +140,3 @@ def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, whe
             f"{where}: {ref.name}",
         )
     return True
-
-
-def _orientation(image: Image.Image) -> int:
-    if image.format == "PNG":
-        # Image.getexif would decode the whole PNG to look for a chunk behind the pixels.
-        raw = image.info.get("exif")
-        if raw is None:
-            return 1
-        exif = Image.Exif()
-        exif.load(raw)
-    else:
-        exif = image.getexif()
-    value = exif.get(ExifTags.Base.Orientation, 1)
-    return value if value in range(1, 9) else 1
