@@ -318,7 +318,7 @@ def test_it_logs_for_tensorboard(tmp_path: Path, dataset: Dataset) -> None:
     assert file.stat().st_size > 500
 
 
-OPTIONS = ["--epochs", "1", "--batch-size", "2", "--size", "64", "--validation", "0.3"]
+OPTIONS = ["--backbone", "small", "--epochs", "1", "--batch-size", "2", "--size", "64", "--validation", "0.3"]
 
 
 def test_the_command_prints_the_result_as_json(tmp_path: Path, scenes: Path) -> None:
