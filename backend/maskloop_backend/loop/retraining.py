@@ -303,15 +303,15 @@ class _Retraining:
         collected = self.collected
         if collected.validation:
             return list(collected.samples), list(collected.validation)
-        ids = [sample.id for sample in collected.samples]
+        ids = list(dict.fromkeys(collected.task(sample) for sample in collected.samples))
         if len(ids) < 3:
             raise CorrectionsError(
                 f"{len(ids)} labelled image(s): at least 3 are needed, one to learn from, one to choose the best weights by "
                 "and one to judge by"
             )
         holdout = Holdout.of(self.directory, ids, share=self.plan.holdout, seed=self.plan.seed)
-        held_out = [sample for sample in collected.samples if holdout.contains(sample.id)]
-        learned = [sample for sample in collected.samples if not holdout.contains(sample.id)]
+        held_out = [sample for sample in collected.samples if holdout.contains(collected.task(sample))]
+        learned = [sample for sample in collected.samples if not holdout.contains(collected.task(sample))]
         if len(learned) < 2 or not held_out:
             raise CorrectionsError(
                 f"of {len(ids)} labelled images {len(held_out)} are held out: at least 2 are needed to learn from and 1 to "

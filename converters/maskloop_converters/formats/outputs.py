@@ -8,9 +8,9 @@ from pathlib import Path
 from ..errors import OutputExistsError
 from ..splitting import PART_NAMES
 from .coco.extras import KEY
-from .labelstudio.reader import CONFIG, TASKS
-from .labelstudio.reader import LABELS as TASK_LABELS
-from .png.layout import INDEX
+from .labelstudio.files import CONFIG, TASKS
+from .labelstudio.files import LABELS as TASK_LABELS
+from .png.entries import INDEX
 from .tfrecord import layout as records
 
 _HEAD = 1 << 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from ...options import LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..images import probe
-from ..labels import find_label_file, label_names, labels_from_json, read_labels
+from ..label_files import find_label_file, read_labels
+from ..labels import label_names, labels_from_json
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, region_from_json, whole_number
 from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files
@@ -212,8 +214,9 @@ def _labels_beside(root: Path, schema: Schema) -> LabelSet:
 
 def _schema_of(found: list[Files]) -> Schema:
     """Return the schema that the features of the first record make; FormatError lists what is there."""
-    first = found[0].paths[0]
-    for _, (record, where) in _records(first, ErrorPolicy()):
+    shards = [path for files in found for path in files.paths]
+    # Writers that deal records out by hash leave some shards empty.
+    for _, (record, where) in chain.from_iterable(_records(path, ErrorPolicy()) for path in shards):
         names = _decoded(record, where)
         if MAP in names:
             return "panoptic" if _text(names, MAP_FORMAT) == "raw" else "segmentation"
@@ -225,7 +228,9 @@ def _schema_of(found: list[Files]) -> Schema:
             f"{where}: its features are those of no schema with masks: {', '.join(sorted(names))[:300]}; expected {MAP} "
             f"(DeepLab), {OBJECT_MASKS} (Object Detection API), or image with {TFDS_MAP} or {TFDS_MASKS} (TFDS)"
         )
-    raise FormatError(f"{first} holds no record, and no {LABELS} beside says what it would be")
+    raise FormatError(
+        f"{shards[0]} holds no record, nor does any other shard, and no {LABELS} beside says what it would be"
+    )
 
 
 def _records(path: Path, policy: ErrorPolicy) -> Iterator[tuple[int, tuple[bytes, str]]]:
