@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
 from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
-from ..studio.images import ImageFetcher
+from ..studio.errors import ImageError, without_queries
+from ..studio.images import ImageFetcher, Source
 from ..studio.label_config import LabelMapping
+from ..studio.transport import Exchange, Traffic
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
-from .limits import without_queries
+from .lanes import Lanes, Onward
 from .logs import log
+from .memory import ImageMemory
 from .metrics import Metrics
 from .projects import LeastRecent
 
 # Seconds for which a smart tool's clicks on one task trust that the image under its address is still the same.
 SAME_IMAGE_SECONDS = 600.0
+# Seconds that an image waits for memory before its task is refused: of an annotator, of a request for many tasks.
+PATIENCE = 30.0
+BULK_PATIENCE = 300.0
+# What an image takes until it is answered: three channels, its label map and confidence.
+_BYTES_A_PIXEL = 5
 LONGEST_ADDRESS = 4096
 
 # Label Studio's URL, what stands in the task.
@@ -65,8 +76,21 @@ class Outcome:
     failure: str | None = None
 
 
+class _Failed(Exception):  # noqa: N818 - a note on the way to the answer
+    """What went wrong with a task, and at which stage."""
+
+    def __init__(self, stage: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.stage = stage
+        self.error = error
+
+
 class Pipeline:
-    """Fetchers, cache and batcher, shared by all requests."""
+    """Downloads, memory for images, cache and batcher, shared by all requests.
+
+    Each task that is under way has a thread, which downloads, decodes, waits for the model and writes the answer: what
+    an image takes is free again as soon as its answer is written, in whatever order the answers go out.
+    """
 
     def __init__(
         self,
@@ -77,77 +101,132 @@ class Pipeline:
         window: int,
         keepalive: float,
         metrics: Metrics,
+        image_bytes: int = 1 << 30,
+        studio_url: str | None = None,
     ) -> None:
-        """Start the threads that fetch images.
+        """Start what begins downloads.
 
         Args:
             cache: of predictions.
             batcher: in front of the model.
-            fetchers: threads for requests of many tasks, and as many for single tasks, which never wait behind those.
-            window: tasks of one request that may be under way at once; bounds the images held in memory.
+            fetchers: downloads from one host at once for requests of many tasks, and twice as many for single tasks,
+                which never wait behind those.
+            window: tasks of one request that may be under way at once.
             keepalive: seconds without an outcome after which :meth:`run` yields None.
             metrics: what to count in.
+            image_bytes: memory for images from decoding to answer; as much again as half of it for encoded ones.
+            studio_url: the operator's Label Studio, whose images never wait for those of other hosts.
         """
         self._cache = cache
         self._batcher = batcher
         self._window = window
         self._keepalive = keepalive
         self._metrics = metrics
-        self._bulk = ThreadPoolExecutor(fetchers, thread_name_prefix="maskloop-fetch")
-        self._single = ThreadPoolExecutor(fetchers, thread_name_prefix="maskloop-fetch-single")
+        self._memory = ImageMemory(image_bytes, os.cpu_count() or 2, metrics)
+        self._traffic = Traffic(image_bytes // 2)
+        own = {"", Source("", studio_url).host}
+        self._bulk = Lanes(width=fetchers, places=8 * fetchers, own=own.__contains__)
+        self._single = Lanes(width=2 * fetchers, places=16 * fetchers, own=own.__contains__)
         self._seen: LeastRecent[Address, tuple[str, float]] = LeastRecent()
 
     def run(self, job: Job) -> Iterator[Outcome | None]:
         """Yield one outcome a task, in order, and None whenever there was none for a while.
 
-        Closing the generator drops the tasks that nobody computes yet.
+        Closing the generator calls off the downloads and drops the tasks that nobody computes yet.
         """
-        waiting: deque[tuple[dict[str, Any], Future[Future[Prediction]]]] = deque()
+        waiting: deque[tuple[dict[str, Any], Future[bytes], Exchange]] = deque()
         coming = iter(job.tasks)
         answered = 0
         try:
             while True:
                 while len(waiting) < self._window and (task := next(coming, None)) is not None:
-                    waiting.append((task, self._start(job, task)))
+                    exchange = job.fetcher.exchange(self._traffic)
+                    waiting.append((task, self._start(job, task, exchange), exchange))
                 if not waiting:
                     return
-                task, fetched = waiting[0]
-                while (outcome := self._outcome(job, task, fetched)) is None:
+                task, body, _ = waiting[0]
+                while (outcome := self._outcome(task, body)) is None:
                     yield None
                 waiting.popleft()
                 answered += 1
                 yield outcome
         finally:
-            for _, fetched in waiting:
-                fetched.cancel()
+            for _, body, exchange in waiting:
+                body.cancel()
+                exchange.stop("nobody waits for it any more")
             if left := len(job.tasks) - answered:
                 self._metrics.tasks.labels("cancelled").inc(left)
 
     def close(self) -> None:
-        """Cancel what is queued and let the fetchers end after the download that each is at."""
-        self._bulk.shutdown(wait=False, cancel_futures=True)
-        self._single.shutdown(wait=False, cancel_futures=True)
+        """Call off the downloads that run and cancel those that wait."""
+        self._bulk.close()
+        self._single.close()
 
-    def _start(self, job: Job, task: dict[str, Any]) -> Future[Future[Prediction]]:
-        """Begin to fetch a task's image; the promise is that of its prediction's promise."""
+    def _start(self, job: Job, task: dict[str, Any], exchange: Exchange) -> Future[bytes]:
+        """Begin with a task and return the promise of its answer."""
         alone = len(job.tasks) == 1
-        pool, priority = (self._single, WAITING_PERSON) if alone else (self._bulk, BULK)
-        return pool.submit(self._fetch, job, task, priority)
-
-    def _fetch(self, job: Job, task: dict[str, Any], priority: int) -> Future[Prediction]:
-        key = job.mapping.image_key
+        lanes, priority, patience = (
+            (self._single, WAITING_PERSON, PATIENCE) if alone else (self._bulk, BULK, BULK_PATIENCE)
+        )
         address = _address(job, task)
-        if job.context is not None and (prediction := self._seen_lately(address, job.segmenter.version)) is not None:
-            done: Future[Prediction] = Future()
-            done.set_result(prediction)
-            return done
+        if job.context is not None and (seen := self._seen_lately(address, job.segmenter.version)) is not None:
+            return lanes.submit("", exchange, lambda: seen, lambda prediction: self._built(job, prediction, task))
+        try:
+            source = job.fetcher.source(task, job.mapping.image_key)
+        except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
+            failed: Future[bytes] = Future()
+            failed.set_exception(_Failed("image_failed", error))
+            return failed
+        hold = self._memory.hold(priority, patience, exchange.check)
+        started = 0.0
+        first = source
+
+        def download(asked: Source) -> bytes | Onward[bytes]:
+            nonlocal source, started
+            source, started = asked, started or time.perf_counter()
+            found = job.fetcher.step(asked, exchange)
+            return found if isinstance(found, bytes) else Onward(found.host, partial(download, found))
+
+        def answer(encoded: bytes) -> bytes:
+            try:
+                digest = hashlib.sha256(encoded).hexdigest()
+                cache_key: Key = (digest, job.segmenter.version)
+                prediction = self._cache.get(cache_key)
+                if prediction is None:
+                    exchange.check()
+                    image = job.fetcher.decode(encoded, source, hold.room)
+                    hold.keep(image.nbytes // 3 * _BYTES_A_PIXEL)
+                del encoded
+                exchange.close()
+                self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
+                if address is not None:
+                    self._seen.set(address, (digest, time.monotonic()))
+                if prediction is None:
+                    submit = partial(self._batcher.submit, image, job.segmenter, priority)
+                    del image
+                    prediction = self._predicted(self._cache.get_or_start(cache_key, submit))
+                return self._built(job, prediction, task)
+            finally:
+                hold.release()
+                exchange.close()
+
+        return lanes.submit(first.host, exchange, partial(download, first), answer)
+
+    @staticmethod
+    def _predicted(promise: Future[Prediction]) -> Prediction:
+        try:
+            return promise.result()
+        except Exception as error:
+            raise _Failed("model_failed", error) from error
+
+    def _built(self, job: Job, prediction: Prediction, task: dict[str, Any]) -> bytes:
         started = time.perf_counter()
-        image = job.fetcher.fetch(task, key)
-        self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
-        if address is not None:
-            self._seen.set(address, (image.sha256, time.monotonic()))
-        cache_key: Key = (image.sha256, job.segmenter.version)
-        return self._cache.get_or_start(cache_key, lambda: self._batcher.submit(image.array, job.segmenter, priority))
+        try:
+            body = self._build(job, prediction, task)
+        except Exception as error:
+            raise _Failed("build_failed", error) from error
+        self._metrics.stage_seconds.labels("build").observe(time.perf_counter() - started)
+        return body
 
     def _seen_lately(self, address: Address | None, version: str) -> Prediction | None:
         """Return the stored prediction of an image that was fetched from the same address a moment ago."""
@@ -159,29 +238,18 @@ class Pipeline:
             return None
         return self._cache.get((seen[0], version))
 
-    def _outcome(self, job: Job, task: dict[str, Any], fetched: Future[Future[Prediction]]) -> Outcome | None:
+    def _outcome(self, task: dict[str, Any], body: Future[bytes]) -> Outcome | None:
         """Return a task's outcome, or None if there is none within the keep-alive time."""
-        deadline = time.monotonic() + self._keepalive
-        if not _done(fetched, deadline):
+        if not _done(body, time.monotonic() + self._keepalive):
             return None
         try:
-            promise = fetched.result()
+            outcome = Outcome(body.result())
+        except _Failed as failed:
+            return self._failed(task, failed.stage, failed.error)
         except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
             return self._failed(task, "image_failed", error)
-        if not _done(promise, deadline):
-            return None
-        try:
-            prediction = promise.result()
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._failed(task, "model_failed", error)
-        started = time.perf_counter()
-        try:
-            body = self._build(job, prediction, task)
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._failed(task, "build_failed", error)
-        self._metrics.stage_seconds.labels("build").observe(time.perf_counter() - started)
         self._metrics.tasks.labels("predicted").inc()
-        return Outcome(body)
+        return outcome
 
     @staticmethod
     def _build(job: Job, prediction: Prediction, task: dict[str, Any]) -> bytes:
@@ -192,7 +260,8 @@ class Pipeline:
 
     def _failed(self, task: dict[str, Any], outcome: str, error: Exception) -> Outcome:
         reason = without_queries(str(error) or type(error).__name__)
-        log(logging.WARNING, outcome, task=task.get("id"), reason=reason)
+        logged = without_queries(error.logged) if isinstance(error, ImageError) else reason
+        log(logging.WARNING, outcome, task=task.get("id"), reason=logged)
         self._metrics.tasks.labels(outcome).inc()
         return Outcome(b"[]", reason)
 
