@@ -1,5 +1,5 @@
 # make demo   see the whole loop on an embedded sample, in a real Label Studio (Ctrl-C stops it)
-# make test   install what the tests need, run them all
+# make test   install what the tests need, run them all in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid

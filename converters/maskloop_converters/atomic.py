@@ -10,16 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import OutputExistsError, TargetError, VerificationError
+from .errors import OutputExistsError
 
 _SYNCED_AT_ONCE, _SYNCED_BATCH = 8, 256
 
 
-UNFINISHED = ".unfinished"
-
-
 @contextmanager
-def atomic_directory(path: Path, *, overwrite: bool = False, keep: bool = False) -> Iterator[Path]:
+def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty directory to write into, which becomes ``path`` when the block ends well.
 
     When the block raises (Ctrl-C too), the directory is removed and ``path`` is as it was. After kill -9 or a power cut
@@ -30,15 +27,10 @@ def atomic_directory(path: Path, *, overwrite: bool = False, keep: bool = False)
     Args:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it an existing file or a directory with content is OutputExistsError.
-        keep: the directory is ``.NAME.unfinished``, stays when the block raises, and is given again as it is.
     """
     check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if keep:
-        partial = path.with_name(f".{path.name}{UNFINISHED}")
-        partial.mkdir(exist_ok=True)
-    else:
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         partial.chmod(0o777 & ~_umask())
         yield partial
@@ -46,8 +38,7 @@ def atomic_directory(path: Path, *, overwrite: bool = False, keep: bool = False)
         check_free(path, overwrite)
         _replace(partial, path)
     except BaseException:
-        if not keep:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
@@ -71,7 +62,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def staged(path: Path, *, overwrite: bool = False, keep: bool = False) -> Iterator[Path]:
+def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a path of the same name in an empty folder beside ``path``; what was made there moves over in the end.
 
     For output that has to be looked at before it may appear, and that is more than one file: every entry of the folder
@@ -80,18 +71,10 @@ def staged(path: Path, *, overwrite: bool = False, keep: bool = False) -> Iterat
     Args:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it any entry that exists is OutputExistsError.
-        keep: the folder is in ``.NAME.unfinished``, stays when the block raises, and is given again as it is; beside the
-            folder is room for a journal. Only what the target or the check of the output refuses is not kept.
     """
     check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if keep:
-        whole = path.with_name(f".{path.name}{UNFINISHED}")
-        folder = whole / "output"
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        whole = folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    done = not keep
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         yield folder / path.name
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
@@ -99,13 +82,8 @@ def staged(path: Path, *, overwrite: bool = False, keep: bool = False) -> Iterat
             check_free(path.parent / entry.name, overwrite)
         for entry in entries:
             _replace(entry, path.parent / entry.name)
-        done = True
-    except (TargetError, VerificationError):
-        done = True
-        raise
     finally:
-        if done:
-            shutil.rmtree(whole, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

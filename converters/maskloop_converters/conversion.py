@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import queue
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from . import datasets
 from .atomic import staged
-from .errors import DataError, OutputExistsError, TargetError, VerificationError
-from .journal import Journal, report_of
+from .errors import DataError, OptionError, OutputExistsError, TargetError
+from .formats.gate import Gate, SampleWriter
+from .options import checked
 from .registry import load_format
 from .relabel import relabel
-from .report import OnError, Tally, WriteReport
-from .samples import Dataset, LabelSet, Sample
-from .splitting import split as split_dataset
+from .report import ErrorPolicy, OnError, Tally, WriteReport
+from .samples import Dataset, Sample
+from .splitting import check_shares, drawn_parts
+from .verification import Noted
 
 # called with (samples written, number of samples or None where it is unknown)
 Progress = Callable[[int, "int | None"], None]
 # Samples that a thread may read ahead of the writer: bounds memory, hides the time that the reader waits for its files.
 READ_AHEAD = 16
-_EXAMPLES = 5
+# Threads; more than two gain nothing.
+WORKERS = range(1, 3)
 
 
 @dataclass(slots=True)
@@ -43,6 +42,7 @@ class ConversionReport:
         skipped: samples, records and files left out, by kind with examples.
         notes: what should be said of reading the source though nothing was left out, by kind with examples.
         verified: number of samples read back and found equal, None where that was not asked for.
+        not_compared: what of them was not compared, and why.
         seconds: from the first sample read to the output in its place.
     """
 
@@ -52,6 +52,7 @@ class ConversionReport:
     skipped: Tally = field(default_factory=Tally)
     notes: Tally = field(default_factory=Tally)
     verified: int | None = None
+    not_compared: Tally = field(default_factory=Tally)
     seconds: float = 0.0
 
     @property
@@ -72,6 +73,7 @@ class ConversionReport:
             "skipped": self.skipped.to_dict(),
             "source_notes": self.notes.to_dict(),
             "verified": self.verified,
+            "not_compared": self.not_compared.to_dict(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -92,7 +94,7 @@ def convert(
     strict: bool = False,
     verify: bool = False,
     overwrite: bool = False,
-    resume: bool = False,
+    single_file: bool = False,
     workers: int = 1,
     progress: Progress = lambda done, count: None,
 ) -> ConversionReport:
@@ -114,14 +116,12 @@ def convert(
             ``target``; empty for no parts.
         seed: of the draw of the parts.
         on_error: 'fail' stops at the first bad record, 'skip' leaves it out and counts it.
-        strict: refuse if the target cannot hold something, instead of counting it.
-        verify: read the output back and compare every mask.
+        strict: refuse if the target cannot hold something, or something of the source is not taken, instead of counting it.
+        verify: read the output back and compare all that the format holds; what was not compared is counted.
         overwrite: replace what is at ``target``.
-        resume: keep what is done when something stops the conversion, and go on with what such a conversion left: in
-            ``.NAME.unfinished`` beside ``target``. The source is read from its start and compared, so the output is that
-            of a conversion that nothing stopped. For png and tfrecord; the others are one JSON document.
-        workers: threads, 1 or more. With 2, one reads ahead: for sources on slow disks. From a cache both wait for the
-            interpreter's lock, and it costs time. More than 2 gain nothing.
+        single_file: only the file at ``target`` is kept; what stands in files beside it is lost, and counted.
+        workers: threads, 1 or 2. With 2, one reads ahead: for sources on slow disks. From a cache both wait for the
+            interpreter's lock, and it costs time.
         progress: is called with (samples written, number of samples or None).
 
     Returns:
@@ -129,72 +129,124 @@ def convert(
 
     Raises:
         FormatError: the source cannot be read; the message names file, record and reason.
+        DataError: there is not one sample.
         TargetError: ``strict``, and something would be lost.
         VerificationError: ``verify``, and something came back different.
-        OutputExistsError: something is at ``target`` already, or writing there would touch what is read; ``resume``: what
-            lies unfinished there was begun in another way.
-        OptionError: a format has no such option (``resume``: coco and labelstudio).
+        OutputExistsError: something is at ``target`` already, or writing there would touch what is read.
+        OptionError: a format has no such option, or its value is wrong.
     """
     source, target = Path(source), Path(target)
     _keep_apart(source, target)
-    if resume:
-        datasets.accepted(to, "write", {"resume": None})
+    if split:
+        check_shares(split, seed)
+    if workers not in WORKERS:
+        raise OptionError(f"--workers (workers=) is {WORKERS.start} or {WORKERS.stop - 1}, not {workers!r:.80}")
     started = time.perf_counter()
     name = source_format or datasets.detect(source)
-    dataset = datasets.read(source, name, **(read_options or {}), on_error=on_error)
-    changed = relabel(dataset, rename=rename or {}, drop=drop)
-    parts = split_dataset(changed, split, seed=seed) if split else {"": changed}
+    options = checked(to, "write", write_options or {})
+    policy = ErrorPolicy(on_error)
+    dataset = relabel(
+        datasets.read(source, name, **(read_options or {}), on_error=on_error), rename=rename or {}, drop=drop
+    )
+    heads, part_of = _drawn(dataset, split, seed, on_error)
     report = ConversionReport(name, to)
-    counts = [part.count for part in parts.values() if part.count is not None]
-    counter = _Counter(progress, sum(counts) if len(counts) == len(parts) else None)
-    folders: set[Path] = set()
-    with ExitStack() as stack:
-        aside = stack.enter_context(staged(target, overwrite=overwrite, keep=resume))
-        options = dict(write_options or {})
-        if resume:
-            how = {"to": to, "options": repr(sorted(options.items())), "parts": list(parts)}
-            journals = aside.parent.parent
-            stack.enter_context(Journal(journals / "conversion.journal", how))
-        for part, samples in parts.items():
-            counted = replace(samples, samples=_Passing(samples, workers, counter, folders))
-            place = aside / part
-            if resume:
-                report.parts[part] = _gone_on(counted, place, to, options, journals / f"{part or 'output'}.journal")
-            else:
-                report.parts[part] = datasets.write(counted, place, to, **options)
+    counter = _Counter(progress, sum(head.count for head in heads.values() if head.count) if split else dataset.count)
+    with staged(target, overwrite=overwrite) as aside:
+        with ExitStack() as stack:
+            parts = {
+                part: _Part(
+                    head, stack.enter_context(load_format(to).opening(head, aside / part, **options)), to, options
+                )
+                for part, head in heads.items()
+            }
+            gates = {part: Gate(head.labels, policy) for part, head in heads.items()}
+            samples = iter(dataset)
+            if workers > 1:
+                samples = stack.enter_context(closing(_read_ahead(samples)))
+            for number, sample in enumerate(samples):
+                part = part_of[number] if split else ""
+                if gates[part].write(sample, parts[part] if verify else parts[part].writer):
+                    counter.step(sample)
+        report.parts = {part: own.writer.report for part, own in parts.items()}
         report.skipped.merge(dataset.skipped)
+        report.skipped.merge(policy.skipped)
         report.notes.merge(dataset.notes)
-        if strict and report.written.losses:
-            raise TargetError(
-                f"{target} was not written: {to} cannot hold everything (--strict): "
-                + "; ".join(report.written.losses.lines())
+        if not report.written.samples:
+            raise DataError(
+                f"{source} holds no sample that could be taken; nothing was written{_reasons(report.skipped)}"
             )
         if verify:
-            report.verified = sum(
-                _verified(samples, aside / part, to, exact=not report.parts[part].losses)
-                for part, samples in parts.items()
+            report.verified = 0
+            for part, own in parts.items():
+                count, left_out = own.noted.compare(aside / part)
+                report.verified += count
+                report.not_compared.merge(left_out)
+        if single_file:
+            _keep_alone(aside, dataset, to, report)
+        if strict and (report.written.losses or report.skipped):
+            raise TargetError(
+                f"{target} was not written: not everything can be taken over (--strict): "
+                + "; ".join([*report.written.losses.lines(), *report.skipped.lines()])
             )
-        _keep_images(folders, [target.parent / entry.name for entry in aside.parent.iterdir()])
+        _keep_images(counter.folders, [target.parent / entry.name for entry in aside.parent.iterdir()])
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _gone_on(dataset: Dataset, place: Path, to: str, options: Mapping[str, Any], path: Path) -> WriteReport:
-    """Write a part, or what of it is not written yet; the journal at ``path`` knows."""
-    labels = hashlib.blake2b(repr((dataset.labels, dataset.attributes)).encode(), digest_size=16).hexdigest()
-    with Journal(path, {"labels": labels, "split": dataset.split}) as journal:
-        last = max(enumerate(journal), default=(0, dict[str, Any]()), key=itemgetter(0))[1]
-        if place.exists():
-            for sample in dataset if "complete" in last else ():
-                journal.fingerprint(sample)
-            if journal.chain.hexdigest() == last.get("complete"):
-                return report_of(last["report"])
-            shutil.rmtree(place)
-            path.unlink()
-    with Journal(path, {"labels": labels, "split": dataset.split}) as journal:
-        report = datasets.write(dataset, place, to, **options, resume=journal)
-        journal.add({"complete": journal.chain.hexdigest(), "report": report.to_dict()})
-    return report
+def _drawn(
+    dataset: Dataset, shares: Sequence[float], seed: int, on_error: OnError
+) -> tuple[dict[str, Dataset], list[str]]:
+    """Return the head of each part by name, and the part of each sample; one part, '', without shares.
+
+    Only where the source does not say how many samples it has, or some are skipped, it is read once to count them.
+    """
+    if not shares:
+        return {"": dataset}, []
+    count = dataset.count if on_error == "fail" else None
+    if count is None:
+        count = sum(1 for _ in dataset)
+    sizes, part_of = drawn_parts(count, shares, seed=seed)
+    return {part: replace(dataset, samples=(), count=size, split=part) for part, size in sizes.items()}, part_of
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part of the output that is being written, and what was written of it so far, for verifying."""
+
+    head: Dataset
+    writer: SampleWriter
+    to: str
+    options: Mapping[str, Any]
+    noted: Noted = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.noted = Noted(self.head, self.to, self.options)
+
+    @property
+    def report(self) -> WriteReport:
+        return self.writer.report
+
+    def write(self, sample: Sample) -> None:
+        """Write a sample and note what it was."""
+        losses = self.report.losses.total
+        self.writer.write(sample)
+        self.noted.add(sample, lossy=self.report.losses.total != losses)
+
+
+def _keep_alone(path: Path, head: Dataset, to: str, report: ConversionReport) -> None:
+    """Remove what stands beside a file, and count what is lost with it."""
+    for entry in path.parent.iterdir():
+        if entry != path:
+            entry.unlink()
+    found, losses = datasets.read(path, to), report.parts[""].losses
+    if found.labels != head.labels:
+        losses.add("label lists (ids, order, colours), which have no place in one file", to)
+    if dict(found.attributes) != dict(head.attributes) or found.split != head.split:
+        losses.add("attributes of the dataset, which have no place in one file", to)
+
+
+def _reasons(skipped: Tally) -> str:
+    return ": " + "; ".join(skipped.lines()) if skipped else ""
 
 
 def _keep_apart(source: Path, target: Path) -> None:
@@ -222,106 +274,25 @@ def _keep_images(folders: set[Path], replaced: list[Path]) -> None:
                 )
 
 
-def _verified(expected: Dataset, path: Path, to: str, *, exact: bool) -> int:
-    """Return how many samples of an output were read back and found equal.
-
-    Args:
-        expected: what was written.
-        path: the output.
-        to: its format.
-        exact: compare every region; otherwise, where the format could not hold all, the label maps of names.
-    """
-    count = 0
-    different: list[str] = []
-    found = load_format(to).read(path)
-    for wanted, got in zip_longest(expected, found):
-        if wanted is None or got is None:
-            different.append(f"{(wanted or got).id}: {'not in the output' if got is None else 'not in the input'}")
-        elif reason := _difference(wanted, expected.labels, got, found.labels, exact=exact):
-            different.append(f"{wanted.id}: {reason}")
-        count += 1
-    if different:
-        shown = "; ".join(different[:_EXAMPLES])
-        raise VerificationError(
-            f"{len(different)} of {count} samples came back different and the output was not put in place: {shown}"
-        )
-    return count
-
-
-def _difference(
-    wanted: Sample, wanted_labels: LabelSet, got: Sample, got_labels: LabelSet, *, exact: bool
-) -> str | None:
-    """Return how a sample differs from what was written, None if it does not."""
-    if wanted.id != got.id:
-        return f"came back as {got.id}"
-    if (wanted.height, wanted.width) != (got.height, got.width):
-        return f"{wanted.height} x {wanted.width} pixels came back as {got.height} x {got.width}"
-    if not exact:
-        if _painted(wanted, wanted_labels) != _painted(got, got_labels):
-            return "the label map differs"
-        return None
-    if len(wanted.regions) != len(got.regions):
-        return f"{len(wanted.regions)} regions came back as {len(got.regions)}"
-    # Ids of the ignored label and the background need not be listed: they stand for themselves.
-    names = [
-        [{label.id: label.name for label in labels.labels}.get(region.label, region.label) for region in sample.regions]
-        for sample, labels in ((wanted, wanted_labels), (got, got_labels))
-    ]
-    for k, (before, after) in enumerate(zip(*names, strict=True)):
-        if before != after:
-            return f"region {k} was {before!r} and came back as {after!r}"
-    if wanted.masks != got.masks:
-        return "masks differ"
-    return None
-
-
-def _painted(sample: Sample, labels: LabelSet) -> dict[str, bytes]:
-    """Return the visible pixels of each label by name, as the bytes of their runs."""
-    from .masks import RunList
-
-    ids, masks = RunList.from_label_map(sample.label_map(labels))
-    known = {label.id: label.name for label in labels.labels}
-    return {
-        known.get(int(label_id), ""): masks.row(k).tobytes()
-        for k, label_id in enumerate(ids)
-        if int(label_id) != labels.fill_id
-    }
-
-
 class _Counter:
-    """Counts samples as they are written."""
+    """Counts samples as they are written, and remembers the folders of their images."""
 
     def __init__(self, progress: Progress, count: int | None) -> None:
         self._progress = progress
         self._count = count
-        self.done = 0
+        self._done = 0
+        self.folders: set[Path] = set()
         progress(0, count)
 
-    def step(self) -> None:
+    def step(self, sample: Sample) -> None:
         """One more."""
-        self.done += 1
-        self._progress(self.done, self._count)
+        if isinstance(sample.image.source, Path):
+            self.folders.add(sample.image.source.parent)
+        self._done += 1
+        self._progress(self._done, self._count)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Passing:
-    """Samples on their way to the writer: read ahead by a thread, counted."""
-
-    dataset: Dataset
-    workers: int
-    counter: _Counter
-    # gets the folders of the images' files
-    folders: set[Path]
-
-    def __iter__(self) -> Iterator[Sample]:
-        for sample in _read_ahead(iter(self.dataset)) if self.workers > 1 else self.dataset:
-            if isinstance(sample.image.source, Path):
-                self.folders.add(sample.image.source.parent)
-            yield sample
-            self.counter.step()
-
-
-def _read_ahead(samples: Iterator[Sample]) -> Iterator[Sample]:
+def _read_ahead(samples: Iterator[Sample]) -> Generator[Sample, None, None]:
     """Yield what an iterator yields, at most READ_AHEAD items behind a thread that runs it; its errors come through."""
     items: queue.Queue[tuple[Sample | None, BaseException | None]] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()

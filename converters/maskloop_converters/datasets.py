@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import FormatError, OptionError
+from . import options as format_options
+from .errors import FormatError
+from .formats import parts
+from .formats.gate import Gate
 from .registry import FORMATS, load_format
-from .report import WriteReport
+from .report import ErrorPolicy, OnError, WriteReport
 from .samples import Dataset
 
 
@@ -19,25 +20,40 @@ def detect(path: Path) -> str:
     Raises:
         FormatError: they are in none, or in several; the message says why for each format.
     """
+    path = Path(path)
     if not path.exists():
         raise FormatError(f"{path} does not exist")
     reasons = {name: load_format(name).detect(path) for name in FORMATS}
     fitting = [name for name, reason in reasons.items() if reason is None]
+    if not fitting:
+        fitting = [name for name in FORMATS if _part_folders(path, name)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise FormatError(f"{path} can be read as {' and as '.join(fitting)}; say which (--from, format=)")
+        raise FormatError(f"{path} can be read as {' and as '.join(fitting)}; say which with --from (format=)")
     listed = "".join(f"\n  not {name}: {reason}" for name, reason in reasons.items())
     raise FormatError(
         f"{path} is in no known format; name one with --from (format=) to see what is wrong with it:{listed}"
     )
 
 
+def splits(path: Path, format: str | None = None) -> tuple[str, ...]:  # noqa: A002 - the field's word
+    """Return the names of the parts that a dataset has ('train', 'val'); empty where it has no parts."""
+    path = Path(path)
+    name = format or detect(path)
+    folders = _part_folders(path, name)
+    if folders:
+        return tuple(folder.name for folder in folders)
+    found: tuple[str, ...] = load_format(name).splits(path)
+    return found
+
+
 def read(path: str | Path, format: str | None = None, **options: Any) -> Dataset:  # noqa: A002 - the field's word
     """Return a dataset on disk as a label set and a stream of samples.
 
     Nothing but labels and an index is read before the dataset is iterated; each iteration reads the files anew and
-    holds one sample at a time.
+    holds one sample at a time. A folder with a dataset in each of its sub-folders, as a conversion with parts makes it,
+    is one dataset of these parts.
 
     Args:
         path: file or folder.
@@ -46,48 +62,58 @@ def read(path: str | Path, format: str | None = None, **options: Any) -> Dataset
 
     Raises:
         FormatError: the files are in no format, or damaged; the message names file, record and reason.
-        OptionError: the format has no such option.
+        OptionError: the format has no such option, or its value is wrong.
     """
     path = Path(path)
     name = format or detect(path)
-    dataset: Dataset = load_format(name).read(path, **accepted(name, "read", options))
-    return dataset
+    folders = _part_folders(path, name)
+    if not folders:
+        dataset: Dataset = load_format(name).read(path, **format_options.checked(name, "read", options))
+        return dataset
+    split, on_error = options.pop("split", None), options.get("on_error", "fail")
+    own = format_options.checked(name, "read", options)
+    chosen = [folder for folder in folders if split is None or folder.name == split]
+    if not chosen:
+        raise FormatError(f"{path} has no part {split!r}; there are: {', '.join(folder.name for folder in folders)}")
+    found = {folder.name: load_format(name).read(folder, **own) for folder in chosen}
+    return parts.joined(path, found, ErrorPolicy(on_error), name)
 
 
-def write(dataset: Dataset, path: str | Path, format: str, **options: Any) -> WriteReport:  # noqa: A002
+def write(
+    dataset: Dataset,
+    path: str | Path,
+    format: str,  # noqa: A002 - the field's word
+    *,
+    on_error: OnError = "fail",
+    **options: Any,
+) -> WriteReport:
     """Write a dataset and return what was written and what the format could not hold.
 
     Args:
         dataset: is read once, a sample at a time.
         path: the folder or file to make; it appears whole or not at all.
         format: 'png', 'coco', 'tfrecord' or 'labelstudio'.
+        on_error: 'fail' stops at the first sample that cannot be written and read again (regions and masks of different
+            number, an id that stands twice, an unknown label, ...), 'skip' leaves it out and counts it.
         **options: of the format's own ``write``, e.g. ``overwrite``, ``images``, ``masks``, ``schema``.
 
     Raises:
+        DataError: a sample that cannot be written; the message names it and the reason.
         OutputExistsError: something is there already and ``overwrite`` was not given.
-        OptionError: the format has no such option.
+        OptionError: the format has no such option, or its value is wrong.
     """
-    report: WriteReport = load_format(format).write(dataset, Path(path), **accepted(format, "write", options))
+    policy = ErrorPolicy(on_error)
+    own = format_options.checked(format, "write", options)
+    with load_format(format).opening(dataset, Path(path), **own) as writer:
+        Gate(dataset.labels, policy).write_all(dataset, writer)
+    report: WriteReport = writer.report
+    report.skipped.merge(policy.skipped)
     return report
 
 
-def accepted(name: str, action: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return options after checking that a format's ``read`` or ``write`` has them all.
-
-    Raises:
-        OptionError: it does not; the message names the formats that do.
-    """
-    for option in options:
-        if option not in _parameters(name, action):
-            others = [other for other in FORMATS if option in _parameters(other, action)]
-            having = f"only {' and '.join(others)} have it" if others else "no format has it"
-            raise OptionError(
-                f"{action[:-1] if action == 'write' else action}ing {name} has no option {option!r}; {having}"
-            )
-    return options
-
-
-def _parameters(name: str, action: str) -> frozenset[str]:
-    function: Callable[..., Any] = getattr(load_format(name), action)
-    keywords = inspect.signature(function).parameters.values()
-    return frozenset(p.name for p in keywords if p.kind is inspect.Parameter.KEYWORD_ONLY)
+def _part_folders(path: Path, name: str) -> list[Path]:
+    """Return the sub-folders of a folder that are datasets of a format, sorted; empty where the folder itself is one."""
+    module = load_format(name)
+    if not path.is_dir() or module.detect(path) is None:
+        return []
+    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and module.detect(folder) is None]

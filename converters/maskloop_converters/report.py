@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import DataError
+from .errors import DataError, MaskloopError
 
 OnError = Literal["fail", "skip"]
 
@@ -46,6 +46,11 @@ class Tally:
         self.counts.clear()
         self.examples.clear()
 
+    @property
+    def total(self) -> int:
+        """How many were counted, of all kinds."""
+        return sum(self.counts.values())
+
     def __bool__(self) -> bool:
         """True when anything was counted."""
         return bool(self.counts)
@@ -73,12 +78,14 @@ class WriteReport:
         regions: written, all samples together.
         losses: what the target cannot hold, by kind; empty when reading the output back gives the input.
         notes: what a person should know though nothing is lost ('masks are binary: regions overlap in 3 samples').
+        skipped: samples that did not pass the gate before the writer, where the policy is to skip.
     """
 
     samples: int = 0
     regions: int = 0
     losses: Tally = field(default_factory=Tally)
     notes: Tally = field(default_factory=Tally)
+    skipped: Tally = field(default_factory=Tally)
 
     def merge(self, other: WriteReport) -> None:
         """Add another report (a shard's, a split's)."""
@@ -86,6 +93,7 @@ class WriteReport:
         self.regions += other.regions
         self.losses.merge(other.losses)
         self.notes.merge(other.notes)
+        self.skipped.merge(other.skipped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -94,12 +102,13 @@ class WriteReport:
             "regions": self.regions,
             "losses": self.losses.to_dict(),
             "notes": self.notes.to_dict(),
+            "skipped": self.skipped.to_dict(),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorPolicy:
-    """What a reader does with a record that is wrong: fail, or skip it and count it.
+    """What is done with a record that is wrong: fail, or skip it and count it; and where what else is seen is counted.
 
     Attributes:
         on_error: 'fail' raises, 'skip' counts.
@@ -114,11 +123,25 @@ class ErrorPolicy:
     notes: Tally = field(default_factory=Tally)
 
     @contextmanager
-    def record(self, kind: str = "skipped records") -> Iterator[None]:
-        """Guard the reading of one record: a DataError inside is raised or counted as ``kind``, as the policy says."""
+    def record(self, kind: str = "skipped records", *errors: type[MaskloopError]) -> Iterator[None]:
+        """Guard the work on one record: an error inside is raised or counted as ``kind``, as the policy says.
+
+        Args:
+            kind: under which it is counted.
+            errors: those that are meant; by default every DataError.
+        """
         try:
             yield
-        except DataError as error:
-            if self.on_error == "fail":
+        except MaskloopError as error:
+            if self.on_error == "fail" or not isinstance(error, errors or DataError):
                 raise
             self.skipped.add(kind, str(error))
+
+    def leave_out(self, kind: str, example: str, count: int = 1) -> None:
+        """Count what has nothing that could be taken (an annotation without a mask), whatever the policy: no fault."""
+        self.skipped.add(kind, example, count)
+
+    def clear(self) -> None:
+        """Start anew, as each iteration does."""
+        self.skipped.clear()
+        self.notes.clear()

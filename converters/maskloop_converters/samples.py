@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,6 +18,8 @@ from .report import Tally
 
 Color = tuple[int, int, int]
 LARGEST_LABEL_ID = (1 << 32) - 1
+# What most tools leave out of loss and metrics.
+_USUAL_FILL = 255
 Origin = Literal["manual", "prediction", "prediction-changed"]
 
 
@@ -36,7 +40,7 @@ class Label:
     thing: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabelSet:
     """The classes of a dataset, in the order in which a model's output channels follow them.
 
@@ -82,10 +86,20 @@ class LabelSet:
 
     @property
     def fill_id(self) -> int:
-        """The id of pixels that no region covers: the background's, else the ignored one, else 255 (the default)."""
+        """The id of pixels that no region covers: the background's, else the ignored one, else 255, if that is no class.
+
+        Where 255 is a class, it is the first free id above: a fill value is never a class.
+        """
         if self.background_id is not None:
             return self.background_id
-        return 255 if self.ignore_id is None else self.ignore_id
+        if self.ignore_id is not None:
+            return self.ignore_id
+        return self._free_id
+
+    @cached_property
+    def _free_id(self) -> int:
+        taken = {label.id for label in self.labels}
+        return next(k for k in count(_USUAL_FILL) if k not in taken)
 
     def by_id(self, label_id: int) -> Label:
         """Return the label of an id; LabelError names the id and those that exist."""

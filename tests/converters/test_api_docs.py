@@ -39,6 +39,8 @@ def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_option_on_the_page_exists() -> None:
-    known = {option for command in COMMANDS.values() for p in command.params for option in p.opts}
+    known = {
+        option for command in COMMANDS.values() for p in command.params for option in (*p.opts, *p.secondary_opts)
+    } | {"--help"}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE.read_text(encoding="utf-8")))
     assert mentioned <= known, mentioned - known

@@ -12,11 +12,19 @@ from click.testing import CliRunner, Result
 import maskloop_converters as mc
 from maskloop_converters import conversion, datasets
 from maskloop_converters.cli import convert as cli
-from maskloop_converters.errors import DataError, FormatError, LabelError, OutputExistsError, TargetError
+from maskloop_converters.errors import (
+    DataError,
+    FormatError,
+    LabelError,
+    OptionError,
+    OutputExistsError,
+    TargetError,
+    VerificationError,
+)
 from maskloop_converters.registry import FORMATS
 from maskloop_converters.relabel import relabel
 from maskloop_converters.samples import Label, LabelSet
-from maskloop_converters.splitting import split
+from maskloop_converters.splitting import drawn_parts
 
 MakeDataset = Callable[..., mc.Dataset]
 
@@ -43,9 +51,9 @@ def test_every_format_is_written_detected_and_verified(png_dataset: Path, tmp_pa
 @pytest.mark.parametrize("to", sorted(FORMATS))
 def test_bytes_do_not_depend_on_the_number_of_workers(make: MakeDataset, tmp_path: Path, to: str) -> None:
     mc.write(make(40), tmp_path / "source", "png")
-    for workers in (1, 2, 5):
+    for workers in (1, 2):
         mc.convert(tmp_path / "source", tmp_path / f"w{workers}", to, workers=workers)
-    assert tree(tmp_path / "w1") == tree(tmp_path / "w2") == tree(tmp_path / "w5")
+    assert tree(tmp_path / "w1") == tree(tmp_path / "w2")
 
 
 def test_labels_are_renamed_merged_and_dropped(png_dataset: Path, tmp_path: Path) -> None:
@@ -98,7 +106,7 @@ def test_what_the_target_cannot_hold_is_counted_and_strict_refuses(make: MakeDat
     report = mc.convert(tmp_path / "source", tmp_path / "lossy", "png", write_options=options, verify=True)
     assert report.written.losses
     assert report.verified == 2, "the label map is still right"
-    with pytest.raises(TargetError, match="cannot hold everything"):
+    with pytest.raises(TargetError, match="not everything can be taken over"):
         mc.convert(tmp_path / "source", tmp_path / "strict", "png", write_options=options, strict=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["lossy", "source"]
 
@@ -151,7 +159,7 @@ def test_verification_catches_a_writer_that_loses_a_pixel(
         return replace(dataset, samples=[_without_a_pixel(sample) for sample in dataset])
 
     monkeypatch.setattr(coco, "read", lossy)
-    with pytest.raises(conversion.VerificationError, match="s0: masks differ"):
+    with pytest.raises(VerificationError, match="s0: masks differ"):
         mc.convert(png_dataset, tmp_path / "out", "coco", verify=True)
     assert not (tmp_path / "out").exists()
 
@@ -163,7 +171,7 @@ def _without_a_pixel(sample: mc.Sample) -> mc.Sample:
 
 
 def test_options_of_other_formats_are_refused_by_name(png_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(datasets.OptionError, match=r"writing coco has no option 'masks'; only png have it"):
+    with pytest.raises(OptionError, match=r"writing coco has no option --masks; only png has it"):
         mc.convert(png_dataset, tmp_path / "out", "coco", write_options={"masks": "index"})
 
 
@@ -202,9 +210,15 @@ def test_the_command_reads_stdin_and_writes_stdout(png_dataset: Path, tmp_path: 
         ([], "Missing option '--to'"),
         (["--to", "bmp"], "'bmp' is not one of"),
         (["--to", "coco", "--workers", "0"], "--workers"),
+        (["--to", "coco", "--workers", "999"], "--workers"),
+        (["--to", "coco", "--kind", "panoptik"], "'panoptik' is not one of"),
+        (["--to", "coco", "--kind", "predictions"], "coco: --kind is one of instances, panoptic, not 'predictions'"),
+        (["--to", "png", "--shards", "2"], "writing png has no option --shards; only tfrecord has it"),
+        (["--to", "coco", "--label-config", "{source}/labels.json"], "reading png has no option --label-config"),
     ],
 )
 def test_usage_errors_exit_with_2(png_dataset: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    arguments = [argument.format(source=png_dataset) for argument in arguments]
     done = run(str(png_dataset), str(tmp_path / "o"), *arguments)
     assert done.exit_code == 2
     assert message in done.output
@@ -247,9 +261,9 @@ def test_a_background_is_neither_dropped_nor_merged_away() -> None:
 
 
 @pytest.mark.parametrize(("shares", "seed"), [((float("nan"), 20), 0), ((float("inf"), 1), 0), ((80, 20), -1)])
-def test_shares_and_seeds_that_are_none(png_dataset: Path, shares: tuple[float, ...], seed: int) -> None:
+def test_shares_and_seeds_that_are_none(shares: tuple[float, ...], seed: int) -> None:
     with pytest.raises(DataError, match="expected"):
-        split(mc.read(png_dataset), shares, seed=seed)
+        drawn_parts(2, shares, seed=seed)
 
 
 @pytest.mark.parametrize("to", ["png", "tfrecord"])

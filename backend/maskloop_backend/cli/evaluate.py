@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,9 +25,7 @@ _SUSPECTS = 10
 @click.option("--against", metavar="VERSION", help="Compare with this version on the same images.")
 @click.option("--split", metavar="NAME", help="Measure on this part of DATASET only (train, val).  [default: all]")
 @click.option("--format", "source_format", type=reading.FORMAT, help="Format of DATASET.  [default: found out]")
-@reading.labels
-@reading.label_config
-@reading.annotators
+@reading.of_formats("read", "labels", "label_config", "annotations")
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -47,14 +45,12 @@ def command(
     against: str | None,
     split: str | None,
     source_format: str | None,
-    labels: Path | None,
-    label_config: Path | None,
-    annotations: str | None,
     images: Path | None,
     report: Path | None,
     overwrite: bool,
     home: Path,
     as_json: bool,
+    **of_formats: Any,
 ) -> None:
     """Measure a model VERSION on a labelled DATASET and list labels that look wrong.
 
@@ -100,7 +96,8 @@ def command(
         source,
         source_format,
         images=images,
-        **reading.given(split=split, labels=labels, label_config=label_config, annotations=annotations),
+        **({"split": split} if split is not None else {}),
+        **reading.chosen("read", of_formats),
     )
     examples = Examples(dataset, dataset.labels)
     for line in dataset.skipped.lines():

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from maskloop_converters import datasets
 from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import DataError, FormatError, LabelError
 from maskloop_converters.formats import labelstudio
@@ -22,7 +23,6 @@ from maskloop_converters.formats.file_names import relative_path
 from maskloop_converters.formats.labelstudio.config import parse as parse_labels
 from maskloop_converters.formats.labelstudio.tasks import Drawn, Shape, Task, image_key, image_name, shapes, stored_name
 from maskloop_converters.formats.labelstudio.tasks import tasks as read_tasks
-from maskloop_converters.registry import load_format
 from maskloop_converters.report import OnError, Tally
 from maskloop_converters.samples import Dataset, Label, LabelSet, Sample
 
@@ -168,7 +168,7 @@ def from_dataset(path: Path, name: str, *, images: Path | None = None, on_error:
         FormatError: damaged.
         CorrectionsError: it holds no sample.
     """
-    parts = load_format(name).splits(path)
+    parts = datasets.splits(path, name)
     split = {"split": "train"} if "train" in parts else {}
     dataset = read_labelled(path, name, images=images, on_error=on_error, **split)
     samples = tuple(dataset)
@@ -350,12 +350,14 @@ class _Collector:
             raise CorrectionsError(f"{where} has nothing to learn from in {total} task(s): {left_out}")
         reading, labels, notes = self._labels(where)
         cache = self.images.cache
-        annotated = labelstudio.read(chosen, use="annotations", on_error=self.on_error, labels=reading, images=cache)
+        annotated = labelstudio.read(
+            chosen, use="annotations", on_error=self.on_error, labels=reading, images_from=cache
+        )
         samples = tuple(annotated)
         self.skipped.merge(annotated.skipped)
         if not samples:
             raise CorrectionsError(f"{where} has nothing to learn from: {'; '.join(self.skipped.lines())}")
-        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images=cache)
+        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images_from=cache)
         predictions = {sample.id: sample for sample in predicted}
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}

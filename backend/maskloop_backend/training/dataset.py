@@ -14,16 +14,13 @@ from PIL import Image
 from maskloop_converters import datasets
 from maskloop_converters.codecs import pictures
 from maskloop_converters.errors import CodecError, DataError, OptionError
-from maskloop_converters.registry import load_format
+from maskloop_converters.options import declared
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
 from .metrics import VOID
 
 # Decoded images take 4 bytes a pixel; more than this and they are decoded anew at every use.
 MEMORY_LIMIT = 2 * 1024**3
-
-# How the formats whose images may be anywhere call the option that says where.
-_IMAGES_OPTION = {"coco": "images_root", "labelstudio": "images"}
 
 Example = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -43,7 +40,7 @@ def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset
         FormatError: no dataset that we can read.
     """
     name = format or datasets.detect(path)
-    parts = load_format(name).splits(path)
+    parts = datasets.splits(path, name)
     if "train" in parts:
         validation = read_labelled(path, name, split="val") if "val" in parts else None
         return read_labelled(path, name, split="train"), validation
@@ -73,11 +70,11 @@ def read_labelled(
     if name == "labelstudio":
         options["use"] = "annotations"
     if images is not None:
-        if name not in _IMAGES_OPTION:
+        if "images_from" not in declared(name, "read"):
             raise OptionError(
                 f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio"
             )
-        options[_IMAGES_OPTION[name]] = images
+        options["images_from"] = images
     return datasets.read(path, name, **options)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,36 +11,28 @@ from . import options
 from .progress import Progress
 from .streams import source_path, target_path
 
+if TYPE_CHECKING:
+    from ..conversion import ConversionReport
+    from ..report import OnError
+
 
 @click.command
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @click.option("--to", required=True, type=options.FORMAT, help="Format of DST.")
 @options.source_format
-@options.labels
-@options.part
-@options.annotators
-@options.label_config
-@options.soft
+@options.of_formats("read")
 @click.option("--map", "renames", multiple=True, metavar="OLD=NEW", help="Rename a label; onto an existing one merges.")
 @click.option("--drop", multiple=True, metavar="NAME", help="Leave out a label and its regions.")
 @click.option("--split", "shares", metavar="80/10/10", help="Draw train, val and test parts, each a folder below DST.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the draw of the parts.")
+@options.of_formats("write")
+@click.option("--verify", is_flag=True, help="Read the output back and compare all of it before it is put in place.")
 @click.option(
-    "--images",
-    type=click.Choice(["copy", "link", "reference", "upright"]),
-    help="How images come along; 'upright' rotates by EXIF.  [default: the format's]",
+    "--strict",
+    is_flag=True,
+    help="Refuse if DST cannot hold something or SRC has what is not taken, instead of counting.",
 )
-@click.option("--masks", type=click.Choice(["auto", "index", "color", "binary"]), help="png: the kind of masks.")
-@click.option(
-    "--kind",
-    help="coco: instances or panoptic; labelstudio: annotations, predictions or predictions-only.",
-)
-@click.option("--schema", help="tfrecord: deeplab, panoptic, detection or tfds.")
-@click.option("--shards", type=click.IntRange(1), help="tfrecord: number of files.")
-@click.option("--compression", type=click.Choice(["GZIP"]), help="tfrecord: compress the files.")
-@click.option("--verify", is_flag=True, help="Read the output back and compare every mask before it is put in place.")
-@click.option("--strict", is_flag=True, help="Refuse if DST cannot hold something, instead of counting it.")
 @click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
@@ -50,10 +41,11 @@ from .streams import source_path, target_path
     help="At a bad record: stop, or leave it out and count it.",
 )
 @click.option(
-    "--resume", is_flag=True, help="png, tfrecord: keep what is done when stopped; the same command then goes on."
-)
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1), help="2 reads ahead, for sources on slow disks."
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 2),
+    help="2 reads ahead, for sources on slow disks.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace DST; what is there stays until the new one is complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
@@ -63,24 +55,18 @@ def command(
     target: str,
     to: str,
     source_format: str | None,
-    labels: Path | None,
-    part: str | None,
-    annotations: str | None,
-    label_config: Path | None,
-    soft: bool,
     renames: tuple[str, ...],
     drop: tuple[str, ...],
     shares: str | None,
     seed: int,
-    images: str | None,
-    masks: str | None,
-    kind: str | None,
-    schema: str | None,
-    shards: int | None,
-    compression: str | None,
+    verify: bool,
+    strict: bool,
+    on_error: OnError,
+    workers: int,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
-    **settings: Any,
+    **of_formats: Any,
 ) -> None:
     """Convert masks between PNG, COCO RLE, TFRecord and Label Studio, without losing a pixel.
 
@@ -99,13 +85,8 @@ def command(
         raise click.UsageError("--json prints the report on stdout, where DST - goes as well; choose one")
     if target == "-" and (to not in {"coco", "labelstudio"} or shares):
         raise click.UsageError("DST - takes one JSON file: --to coco or labelstudio, without --split")
-    read_options = options.given(
-        labels=labels, split=part, annotations=annotations, label_config=label_config, soft=soft
-    )
-    write_options = options.given(
-        images=images, masks=masks, kind=kind, schema=schema, shards=shards, compression=compression
-    )
     with (
+        options.usage_errors(),
         source_path(source) as read_from,
         target_path(target) as write_to,
         Progress("samples", quiet=quiet) as progress,
@@ -115,14 +96,19 @@ def command(
             write_to,
             to,
             source_format=source_format,
-            read_options=read_options,
-            write_options=write_options,
+            read_options=options.chosen("read", of_formats),
+            write_options=options.chosen("write", of_formats),
             rename=_renames(renames),
             drop=drop,
             split=parse_shares(shares) if shares else (),
             seed=seed,
+            on_error=on_error,
+            strict=strict,
+            verify=verify,
+            overwrite=overwrite,
+            single_file=target == "-",
+            workers=workers,
             progress=progress,
-            **settings,
         )
     if as_json:
         click.echo(json.dumps(report.to_dict()))
@@ -135,8 +121,9 @@ def command(
         err=True,
     )
     if report.verified is not None:
-        click.echo(f"verified: all {report.verified:,} samples read back equal", err=True)
+        click.echo(_verified(report), err=True)
     for heading, tally in (
+        ("not compared", report.not_compared),
         ("lost", written.losses),
         ("note", report.notes),
         ("note", written.notes),
@@ -144,6 +131,13 @@ def command(
     ):
         for line in tally.lines():
             click.echo(f"{heading}: {line}", err=True)
+
+
+def _verified(report: ConversionReport) -> str:
+    """Return what the check of the output says: that all is equal only where all was compared."""
+    if report.written.losses:
+        return f"verified: {report.verified:,} samples read back equal, but for what is lost"
+    return f"verified: all {report.verified:,} samples read back equal"
 
 
 def _renames(texts: tuple[str, ...]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,10 +16,7 @@ from .streams import source_path
 @click.command
 @click.argument("source", metavar="SRC")
 @options.source_format
-@options.labels
-@options.part
-@options.annotators
-@options.label_config
+@options.of_formats("read")
 @click.option(
     "--overlay",
     type=click.Path(file_okay=False, path_type=Path),
@@ -30,13 +28,10 @@ from .streams import source_path
 def command(
     source: str,
     source_format: str | None,
-    labels: Path | None,
-    part: str | None,
-    annotations: str | None,
-    label_config: Path | None,
     overlay: Path | None,
     as_json: bool,
     quiet: bool,
+    **of_formats: Any,
 ) -> None:
     """Count, check and draw what a dataset holds.
 
@@ -49,9 +44,8 @@ def command(
     """
     from ..inspection import inspect
 
-    read_options = options.given(labels=labels, split=part, annotations=annotations, label_config=label_config)
-    with source_path(source) as path, Progress("samples", quiet=quiet) as progress:
-        found = inspect(path, source_format, overlay=overlay, progress=progress, **read_options)
+    with options.usage_errors(), source_path(source) as path, Progress("samples", quiet=quiet) as progress:
+        found = inspect(path, source_format, overlay=overlay, progress=progress, **options.chosen("read", of_formats))
     if as_json:
         click.echo(json.dumps(found.to_dict()))
         return

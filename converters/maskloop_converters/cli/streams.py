@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import MaskloopError
+
 
 @contextmanager
 def source_path(name: str) -> Iterator[Path]:
@@ -20,7 +22,8 @@ def source_path(name: str) -> Iterator[Path]:
         path = Path(folder) / "stdin.json"
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield path
+        with _called(path, "standard input"):
+            yield path
 
 
 @contextmanager
@@ -31,6 +34,17 @@ def target_path(name: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="maskloop-") as folder:
         path = Path(folder) / "stdout.json"
-        yield path
+        with _called(path, "standard output"):
+            yield path
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+@contextmanager
+def _called(path: Path, name: str) -> Iterator[None]:
+    """Let errors say what a temporary file stands for, not where it was."""
+    try:
+        yield
+    except MaskloopError as error:
+        text = str(error).replace(str(path), name).replace(path.name, name)
+        raise type(error)(text) from error

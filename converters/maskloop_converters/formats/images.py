@@ -12,17 +12,22 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..codecs.pictures import FORMATS, UNREADABLE, open_picture, orientation
 from ..errors import FormatError
+from ..options import Option
 from ..report import WriteReport
 from ..samples import ImageRef
 
 ImageMode = Literal["copy", "link", "reference", "upright"]
-IMAGE_MODES: tuple[ImageMode, ...] = ("copy", "link", "reference", "upright")
+#: The option of a format's writer.
+Images = Annotated[
+    ImageMode | None,
+    Option("How images come along; 'upright' rotates by EXIF, 'reference' leaves them where they are."),
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif"})
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import FormatError, LabelError
 from ..samples import Color, Label, LabelSet
+from .text_format import parse as parse_text_format
 
 LABEL_FILES = ("labels.json", "labels.txt", "labelmap.txt", "class_dict.csv", "labels.csv")
 
@@ -99,6 +100,10 @@ def read_labels(path: Path) -> LabelSet:
     try:
         if path.suffix == ".json":
             return labels_from_json(json.loads(text))
+        if path.suffix == ".pbtxt":
+            labels = _label_map(text)
+            # The Object Detection API counts classes from 1 and keeps 0 for what is no object.
+            return LabelSet(tuple(labels), background_id=None if any(label.id == 0 for label in labels) else 0)
         if path.suffix == ".csv":
             return _with_roles(_csv_labels(text))
         if path.name == "labelmap.txt":
@@ -106,6 +111,20 @@ def read_labels(path: Path) -> LabelSet:
         return _with_roles(_text_labels(text))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{path}: not a label list: {error or type(error).__name__}") from error
+
+
+def _label_map(text: str) -> list[Label]:
+    """Return the labels of an Object Detection API's label map; only an item's own fields count, not its keypoints'."""
+    labels = []
+    for item in parse_text_format(text).get("item", []):
+        fields = {key: values[-1] for key, values in item.items()} if isinstance(item, dict) else {}
+        label_id, name = fields.get("id"), fields.get("display_name") or fields.get("name")
+        if not isinstance(label_id, int) or not isinstance(name, str):
+            raise LabelError(f"an item needs an id and a name or display_name, it has {', '.join(fields) or 'nothing'}")
+        labels.append(Label(label_id, name))
+    if not labels:
+        raise LabelError("it has no item { id: ... name: ... }")
+    return labels
 
 
 def labels_to_json(labels: LabelSet) -> dict[str, Any]:

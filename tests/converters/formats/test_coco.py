@@ -345,7 +345,7 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"image 5: height and width are 10 and 12, those of .*a\.jpg are 9 and 9"):
         list(coco.read(tmp_path))
     with pytest.raises(FormatError, match=r"image 5: there is no image .*elsewhere"):
-        list(coco.read(tmp_path, images_root=tmp_path / "elsewhere"))
+        list(coco.read(tmp_path, images_from=tmp_path / "elsewhere"))
 
 
 GOOD = json.dumps(document({"segmentation": RLE}))

@@ -149,9 +149,19 @@ DENSE_SAMPLES = [
     make("c", [], [], size=(2, 2)),
 ]
 
+# The number that other tools ignore is a class like any other here, and no number is kept for what no region covers.
+MANY = LabelSet.from_names([f"class {k}" for k in range(300)])
+MANY_SAMPLES = [
+    make("a", [DOT, LEFT], [Region(255), Region(254)]),
+    make("b", [ALL], [Region(255)]),
+    make("c", [LEFT, RIGHT], [Region(299), Region(255)]),
+    make("d", [], [], size=(2, 2)),
+]
+
 DATASETS = {
     "nasty": Dataset(OBJECTS, list(NASTY.values()), split="val", attributes={"info": {"year": 2026}, "note": "x"}),
     "dense": Dataset(DENSE, DENSE_SAMPLES),
+    "300 classes": Dataset(MANY, MANY_SAMPLES),
     "no samples": Dataset(DENSE, []),
 }
 

@@ -105,8 +105,9 @@ def test_camvid_layout(tmp_path: Path) -> None:
     assert dataset.labels == CAMVID
     assert (only.id, only.image.name) == ("x", "val/x.png")
     assert [region.label for region in only.regions] == [0, 1, 10]  # void belongs to no region
-    with pytest.raises(FormatError, match="'x' stands twice"):
-        list(png.read(tmp_path))
+    both = png.read(tmp_path)
+    assert [sample.id for sample in both] == ["x", "val/x"]
+    assert both.notes
     for split in ("train", "val"):  # without the lists, by the names of the folders
         (tmp_path / f"{split}.txt").unlink()
     assert maps(png.read(tmp_path, split="train")) == {"x": [[0, 10, 11], [1, 1, 1]]}
@@ -453,7 +454,7 @@ def test_writing_refuses_what_is_there_and_what_is_wrong(tmp_path: Path) -> None
         png.write(good, tmp_path / "out")
     bad: list[tuple[Sample, type[Exception], str]] = [
         (sample([[1, 0]], labels=(2,)), LabelError, "sample a: .* label 2"),
-        (sample([[1, 0]], labels=(1,), attributes={"x": float("nan")}), DataError, "sample a: an attribute"),
+        (sample([[1, 0]], labels=(1,), attributes={"x": float("nan")}), DataError, "sample a, region 0: an attribute"),
     ]
     for wrong, error, message in bad:
         with pytest.raises(error, match=message):

@@ -17,6 +17,6 @@ and not read.
 from __future__ import annotations
 
 from .reader import detect, read, splits
-from .writer import KINDS, Kind, write
+from .writer import Kind, opening, write
 
-__all__ = ["KINDS", "Kind", "detect", "read", "splits", "write"]
+__all__ = ["Kind", "detect", "opening", "read", "splits", "write"]

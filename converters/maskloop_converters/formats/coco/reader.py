@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ...codecs import png
 from ...errors import CodecError, FormatError
 from ...masks import RunList
+from ...options import ImagesFrom, LabelsFrom, Option, PartName
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
 from ..file_names import relative_path
@@ -55,11 +56,13 @@ def splits(path: Path) -> tuple[str, ...]:
 def read(
     path: Path,
     *,
-    labels: LabelSet | Path | None = None,
-    split: str | None = None,
+    labels: LabelsFrom = None,
+    split: PartName = None,
     on_error: OnError = "fail",
-    images_root: Path | None = None,
-    images_of: Path | None = None,
+    images_from: ImagesFrom = None,
+    images_of: Annotated[
+        Path | None, Option("The COCO file with the images, when SRC is a list of results.", metavar="FILE")
+    ] = None,
 ) -> Dataset:
     """Return a COCO dataset of instances or panoptic segments.
 
@@ -71,7 +74,7 @@ def read(
         labels: the classes, or a label list file; by default the file's categories.
         split: read this part only (``instances_SPLIT.json``); by default all of them, one after another.
         on_error: 'skip' leaves out annotations and samples that cannot be read and counts them.
-        images_root: folder that ``file_name`` is relative to; by default the folders where datasets have it are tried,
+        images_from: folder that ``file_name`` is relative to; by default the folders where datasets have it are tried,
             and images that are in none of them are out of reach.
         images_of: the COCO file with the images and categories, when ``path`` is a file of results.
 
@@ -82,12 +85,12 @@ def read(
     if isinstance(labels, Path):
         labels = read_labels(labels)
     if images_of is not None:
-        parts = [_part(images_of, path, None, labels, images_root)]
+        parts = [_part(images_of, path, None, labels, images_from)]
     else:
         files = _files(path)
         if split is not None and any(name == split for _, name in files):
             files = [(file, name) for file, name in files if name == split]
-        parts = [_part(file, None, name, labels, images_root) for file, name in files]
+        parts = [_part(file, None, name, labels, images_from) for file, name in files]
     return assemble(path, parts, split, on_error, "coco")
 
 
@@ -151,7 +154,7 @@ def _require_coco(path: Path) -> None:
 
 
 def _part(
-    path: Path, results: Path | None, split: str | None, labels: LabelSet | None, images_root: Path | None
+    path: Path, results: Path | None, split: str | None, labels: LabelSet | None, images_from: Path | None
 ) -> _Part:
     index = build(path, results)
     own, others = labels_of(index.members, str(path)) if labels is None else (labels, [])
@@ -168,7 +171,7 @@ def _part(
         labels=own,
         attributes=members,
         index=index,
-        images=_Images(path, split, images_root),
+        images=_Images(path, split, images_from),
         ours=KEY in index.members,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from ...atomic import atomic_directory, atomic_file
 from ...codecs import png
 from ...errors import TargetError
 from ...masks import RunList
+from ...options import Option
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, file_stem, relative_path
-from ..images import ImageMode, place
-from ..records import check_labels, dumps, image_to_json, region_to_json
+from ..gate import gated
+from ..images import ImageMode, Images, place
+from ..records import dumps, image_to_json, region_to_json
 from .extras import (
     ANNOTATION_FIELDS,
     CATEGORIES,
@@ -36,26 +38,28 @@ from .extras import (
 from .segmentation import run_lengths
 
 Kind = Literal["instances", "panoptic"]
-KINDS: tuple[Kind, ...] = ("instances", "panoptic")
 
 # Readers keep ids as JavaScript numbers or int64; a panoptic PNG has 24 bits for an id, 0 is void.
 _LARGEST_ID = 2**53
 _LARGEST_SEGMENT = 2**24
 
 
-def write(
+@contextmanager
+def opening(
     dataset: Dataset,
     path: Path,
     *,
-    kind: Kind = "instances",
-    images: ImageMode | None = None,
-    compressed: bool = True,
+    kind: Annotated[Kind, Option("An annotation a region, or a PNG of segments an image.")] = "instances",
+    images: Images = None,
+    compressed: Annotated[
+        bool, Option("Run lengths as COCO's compressed text, or lists of numbers.", flag="--compressed/--uncompressed")
+    ] = True,
     overwrite: bool = False,
-) -> WriteReport:
+) -> Iterator[_Writer]:
     """Write a dataset as COCO JSON.
 
     Args:
-        dataset: what to write; it is read once, a sample at a time.
+        dataset: what to write.
         path: the folder to make; or, with the ending ``.json``, the file of instances alone.
         kind: 'instances', an annotation with run lengths a region, or 'panoptic', a PNG of segments an image.
         images: how images come along, see :func:`maskloop_converters.formats.images.place`; by default they are copied
@@ -63,39 +67,40 @@ def write(
         compressed: run lengths as COCO's compressed text; False for lists of numbers.
         overwrite: replace what is there.
 
-    Returns:
-        What was written, and what COCO cannot hold: soft edges. Regions that lie under others in a panoptic PNG are
-        kept for our reader only, which is noted.
+    Yields:
+        The writer of samples; its report says what was written, and what COCO cannot hold: soft edges. Regions that lie
+        under others in a panoptic PNG are kept for our reader only, which is noted.
 
     Raises:
         OutputExistsError: something is there already.
         TargetError: panoptic, or images to copy, with a path that is one file.
-        LabelError: a region whose label is not in the label set.
     """
-    path = Path(path)
-    if path.suffix == ".json":
-        if kind == "panoptic" or images not in (None, "reference"):
-            raise TargetError(f"{path} is one file, which cannot hold PNGs or images; give a folder")
-        with atomic_file(path, overwrite=overwrite) as file:
-            writer = _Writer(file, None, None, dataset, kind, "reference", compressed)
-            writer.write()
-        return writer.report
-    name = kind if dataset.split is None else f"{kind}_{file_stem(dataset.split)}"
-    with atomic_directory(path, overwrite=overwrite) as root:
-        folder = root / "annotations"
-        folder.mkdir()
-        writer = _Writer(
-            folder / f"{name}.json", root / "images", folder / name, dataset, kind, images or "copy", compressed
-        )
-        writer.write()
-    return writer.report
+    with ExitStack() as stack:
+        if path.suffix == ".json":
+            if kind == "panoptic" or images not in (None, "reference"):
+                raise TargetError(f"{path} is one file, which cannot hold PNGs or images; give a folder")
+            file = stack.enter_context(atomic_file(path, overwrite=overwrite))
+            images_root = segments_root = None
+            images = "reference"
+        else:
+            name = kind if dataset.split is None else f"{kind}_{file_stem(dataset.split)}"
+            root = stack.enter_context(atomic_directory(path, overwrite=overwrite))
+            folder = root / "annotations"
+            folder.mkdir()
+            file, images_root, segments_root = folder / f"{name}.json", root / "images", folder / name
+        document, spool = stack.enter_context(_spool(file))
+        writer = _Writer(document, spool, images_root, segments_root, dataset, kind, images or "copy", compressed)
+        writer.begin()
+        yield writer
+        writer.end()
 
 
 @dataclass(slots=True)
 class _Writer:
     """Writes one COCO file: images go straight into it, annotations into a file beside it, appended in the end."""
 
-    file: Path
+    document: TextIO
+    spool: TextIO
     images_root: Path | None
     segments_root: Path | None
     dataset: Dataset
@@ -104,7 +109,7 @@ class _Writer:
     compressed: bool
     report: WriteReport = field(default_factory=WriteReport)
     _labels: LabelSet = field(init=False)
-    _known: frozenset[int] = field(init=False)
+    _annotations: int = 0
     _names: FreeNames = field(default_factory=FreeNames)
     _segment_names: FreeNames = field(default_factory=FreeNames)
     _image_ids: Ids = field(default_factory=lambda: Ids(_LARGEST_ID))
@@ -112,25 +117,29 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self._labels = self.dataset.labels
-        self._known = self._labels.known_ids
 
-    def write(self) -> None:
-        """Write the document."""
-        with _spool(self.file) as (document, spool):
-            document.write(dumps(self._members(), "the dataset")[:-1] + ',"images":[\n')
-            image_mark = annotation_mark = ""
-            for sample in self.dataset:
-                where = f"sample {sample.id}"
-                record, annotations = self._sample(sample, where)
-                document.write(image_mark + dumps(record, where))
-                image_mark = ",\n"
-                for annotation in annotations:
-                    spool.write(annotation_mark + dumps(annotation, where))
-                    annotation_mark = ",\n"
-            document.write('\n],"annotations":[\n')
-            spool.seek(0)
-            shutil.copyfileobj(spool, document)
-            document.write("\n]}\n")
+    def begin(self) -> None:
+        """Write what stands before the images."""
+        self.document.write(dumps(self._members(), "the dataset")[:-1] + ',"images":[')
+
+    def write(self, sample: Sample) -> None:
+        """Write a sample's record and files, and its annotations aside."""
+        where = f"sample {sample.id}"
+        record, annotations = self._sample(sample, where)
+        texts = [dumps(annotation, where) for annotation in annotations]
+        self.document.write(",\n"[not self.report.samples :] + dumps(record, where))
+        for text in texts:
+            self.spool.write(",\n"[not self._annotations :] + text)
+            self._annotations += 1
+        self.report.samples += 1
+        self.report.regions += len(sample.regions)
+
+    def end(self) -> None:
+        """Write the annotations behind the images."""
+        self.document.write('\n],"annotations":[\n')
+        self.spool.seek(0)
+        shutil.copyfileobj(self.spool, self.document)
+        self.document.write("\n]}\n")
 
     def _members(self) -> dict[str, Any]:
         members: dict[str, Any] = {"info": dict(INFO)}
@@ -146,7 +155,6 @@ class _Writer:
 
     def _sample(self, sample: Sample, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the image's record and its annotations, after writing its files."""
-        check_labels(sample, self._known, where)
         for region in sample.regions:
             if region.edge is not None:
                 pixels = region.edge.positions.size
@@ -178,8 +186,6 @@ class _Writer:
             annotations, hidden = self._instances(sample, image_id)
         if hidden:
             record.setdefault(KEY, {})["regions"] = hidden
-        self.report.samples += 1
-        self.report.regions += len(sample.regions)
         return record, annotations
 
     def _instances(self, sample: Sample, image_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -313,3 +319,6 @@ def _spool(file: Path) -> Iterator[tuple[TextIO, TextIO]]:
         stack.callback(beside.unlink, missing_ok=True)
         spool = stack.enter_context(beside.open("w+", encoding="utf-8"))
         yield document, spool
+
+
+write = gated(opening)

@@ -8,20 +8,7 @@ read. What only Label Studio has (other results, who drew it and when, other dat
 
 from __future__ import annotations
 
-from .reader import CHOICES, USES, Choice, Use, detect, read, splits
-from .writer import ENCODINGS, KINDS, Encoding, Kind, write
+from .reader import Choice, Use, detect, read, splits
+from .writer import Encoding, Kind, opening, write
 
-__all__ = [
-    "CHOICES",
-    "ENCODINGS",
-    "KINDS",
-    "USES",
-    "Choice",
-    "Encoding",
-    "Kind",
-    "Use",
-    "detect",
-    "read",
-    "splits",
-    "write",
-]
+__all__ = ["Choice", "Encoding", "Kind", "Use", "detect", "opening", "read", "splits", "write"]

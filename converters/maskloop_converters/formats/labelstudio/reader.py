@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from ...codecs import brush_strokes, png, studio_rle
 from ...errors import CodecError, DataError, FormatError, LabelError
 from ...masks import RunList
+from ...options import ImagesFrom, LabelsFrom, Option, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
-from ..file_names import relative_path
+from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
+from . import stacking
 from .config import parse
 from .shapes import majority, polygon_percent, rectangle_percent
 from .tasks import (
@@ -39,14 +41,11 @@ from .tasks import (
     image_key,
     image_name,
     shapes,
-    stored_name,
     tasks,
 )
 
 Choice = Literal["latest", "ground-truth", "all", "majority"]
-CHOICES: tuple[Choice, ...] = ("latest", "ground-truth", "all", "majority")
 Use = Literal["auto", "annotations", "predictions", "drafts"]
-USES: tuple[Use, ...] = ("auto", "annotations", "predictions", "drafts")
 
 TASKS, CONFIG, LABELS = "tasks.json", "label_config.xml", "labels.json"
 _HEAD = 1 << 16
@@ -86,12 +85,15 @@ def splits(path: Path) -> tuple[str, ...]:
 def read(
     path: Path,
     *,
-    labels: LabelSet | Path | None = None,
-    label_config: Path | None = None,
-    images: Path | None = None,
-    use: Use = "auto",
-    annotations: Choice = "latest",
-    soft: bool = False,
+    labels: LabelsFrom = None,
+    label_config: Annotated[
+        Path | None,
+        Option("The project's label config (XML), for labels, their order and colours.", metavar="FILE"),
+    ] = None,
+    images_from: ImagesFrom = None,
+    use: Annotated[Use, Option("What gives the masks; 'auto' takes annotations where there are any.")] = "auto",
+    annotations: Annotated[Choice, Option("Which annotation of a task counts.")] = "latest",
+    soft: Soft = False,
     on_error: OnError = "fail",
 ) -> Dataset:
     """Return a dataset of Label Studio tasks.
@@ -105,7 +107,7 @@ def read(
         labels: the classes, or a label list file. By default those of ``label_config``, of the files beside that
             :func:`write` made, or else every label in the data, sorted by name.
         label_config: the project's label config (XML); a control it does not know is an error.
-        images: the folder that has the images; by default they are looked for beside the JSON. Uploads are found under
+        images_from: the folder that has the images; by default they are looked for beside the JSON. Uploads are found under
             their stored name and under the original one.
         use: what gives the masks. 'auto': annotations if there is one in the data, else predictions.
         annotations: which of several a task has. 'latest' changed; 'ground-truth': the latest that is marked so; 'all':
@@ -119,8 +121,6 @@ def read(
             an unknown label or control, two masks of one id; the message names file, task and region.
     """
     path = Path(path)
-    if annotations not in CHOICES or use not in USES:
-        raise FormatError(f"annotations is one of {', '.join(CHOICES)}, use is one of {', '.join(USES)}")
     files = _files(path)
     lists = beside(path)
     root = path if path.is_dir() else path.parent
@@ -138,6 +138,7 @@ def read(
     if isinstance(labels, Path):
         labels = read_labels(labels)
     policy = ErrorPolicy(on_error)
+    finder = ImageFinder([Path(images_from)] if images_from is not None else [root / "images", root])
     survey = _survey(files) if use == "auto" or (labels is None and config is None) else None
     if labels is None:
         names = sorted(survey.names) if survey else []
@@ -150,7 +151,7 @@ def read(
         ids={name: label_id for label_id, name in label_names(labels).items()},
         controls=config.controls if config and label_config else None,
         image_keys=config.images if config else {},
-        places=[Path(images)] if images is not None else [root / "images", root],
+        finder=finder,
         use=use,
         choice=annotations,
         soft=soft,
@@ -270,7 +271,7 @@ class _Reader:
         ids: of the labels by name.
         controls: the names that ``from_name`` may have, None for any.
         image_keys: name of an Image object -> key of the task's data.
-        places: folders to look for images in.
+        finder: finds the images.
         use: what gives the masks.
         choice: which of several annotations.
         soft: keep soft edges.
@@ -281,7 +282,7 @@ class _Reader:
     ids: Mapping[str, int]
     controls: Mapping[str, str] | None
     image_keys: Mapping[str, str]
-    places: list[Path]
+    finder: ImageFinder
     use: Use
     choice: Choice
     soft: bool
@@ -327,7 +328,7 @@ class _Reader:
         for drawn in chosen:
             place = f"{where}, {kind} {drawn.name}" if drawn.name else where
             found, others = shapes(drawn.result, place)
-            drawings.append(self._regions(found, size, place))
+            drawings.append(self._stacked(*self._regions(found, size, place), ours, place))
             if others:
                 facts.setdefault("results", []).extend(others)
         described = [facts_of(drawn.facts) for drawn in chosen]
@@ -361,12 +362,15 @@ class _Reader:
         if url and url.startswith("data:"):
             uri, source = None, _data_url(url, where)
         else:
-            source = self._find([known.get("file"), name, stored_name(url or "")], where)
+            # In what we wrote, the image's file may have a name that is not in its address.
+            texts = [text for text in (known.get("file"), known.get("name"), url or name) if isinstance(text, str)]
+            found = (self.finder.find(read_address(text), where) for text in texts)
+            source = next((path for path in found if path is not None), None)
         stated = _stated_size(items, where) or _size(ours.get("size"), where)
         if source is None and stated is None:
             raise FormatError(
-                f"{where}: the size of its image is unknown: no region states it, and the image {url or name} is "
-                f"not in {' or '.join(map(str, self.places))}; give the folder of the images (images=, --images)"
+                f"{where}: the size of its image is unknown: no region states it, and "
+                + self.finder.missing(f"the image {url or name}")
             )
         if source is None:
             return ImageRef(name, None, uri, orientation), stated or (0, 0), facts
@@ -377,17 +381,6 @@ class _Reader:
                 f"{stated[1]} x {stated[0]}; is it the same image, and were masks made after EXIF rotation?"
             )
         return ImageRef(name, source, uri, info.orientation), (info.height, info.width), facts
-
-    def _find(self, names: list[Any], where: str) -> Path | None:
-        """Return the file of the first name that is there, in the longest of its sub-folders that is."""
-        for name in dict.fromkeys(name for name in names if isinstance(name, str) and name):
-            parts = relative_path(name, where).parts
-            for start in range(len(parts)):
-                for place in self.places:
-                    path = place.joinpath(*parts[start:])
-                    if path.is_file():
-                        return path
-        return None
 
     def _regions(
         self, found: list[Shape | FormatError], size: tuple[int, int], where: str
@@ -412,6 +405,17 @@ class _Reader:
                     regions.append(region)
                     rows.append(row)
         return regions, masks if rows == list(range(len(masks))) else masks.select(rows)
+
+    def _stacked(
+        self, regions: list[Region], masks: RunList, ours: Mapping[str, Any], where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return an annotation's regions in drawing order, without rectangles round what has a mask."""
+        outdone = set(stacking.outdone_rectangles(regions, masks))
+        for k in sorted(outdone):
+            self.policy.skipped.add("rectangles round what has a mask of the same label", f"{where}: {regions[k].id}")
+        order = stacking.drawing_order(regions, masks, as_listed=ours.get(stacking.AS_LISTED))
+        order = [k for k in order if k not in outdone]
+        return [regions[k] for k in order], masks.select(order)
 
     def _check(self, shape: Shape, size: tuple[int, int], where: str) -> None:
         item = shape.item

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from ...codecs import studio_rle
 from ...errors import FormatError
+from ..image_files import read_address
 from ..images import IMAGE_SUFFIXES
 from ..json_stream import Cut, elements_cut, load
 
@@ -22,8 +21,6 @@ OURS = "maskloop"
 
 DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY = "tag", "image", "image"
 
-# Label Studio stores an upload under its name with 8 random hex digits before it.
-_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _GEOMETRY = frozenset({"format", "rle", "touches", "imageDataURL", "points", "closed", "x", "y", "width", "height"})
 _GEOMETRY |= {"rotation"}
 _MASK_TYPES = frozenset(
@@ -382,23 +379,11 @@ def _looks_like_image(value: str) -> bool:
 
 
 def image_name(uri: str) -> str:
-    """Return the name that an image had before Label Studio knew it, sub-folders kept.
-
-    '/data/upload/5/4fad3754-img0.png' -> 'img0.png'; '/data/local-files/?d=a/b%20c.png' -> 'a/b c.png';
-    's3://bucket/train/x.png' -> 'train/x.png'; 'https://host/x/y.png?token=1' -> 'x/y.png'. A name has no '..'.
-    """
-    split = urlsplit(uri) if not uri.startswith("data:") else None
-    if split is None:
-        return ""
-    path = unquote(split.path)
-    if path.rstrip("/").endswith("/data/local-files"):
-        (path,) = parse_qs(split.query).get("d", [path])[:1]
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if "upload" in parts[:-1] and (at := parts.index("upload")) and parts[at - 1] == "data":
-        return _UPLOAD_PREFIX.sub("", parts[-1])
-    return "/".join(parts)
+    """Return the name that an image had before Label Studio knew it, sub-folders kept; '' for a data URL."""
+    return read_address(uri).name
 
 
 def stored_name(uri: str) -> str:
     """Return the name under which an image is stored: an upload's with its prefix."""
-    return "" if uri.startswith("data:") else PurePosixPath(unquote(urlsplit(uri).path)).name
+    address = read_address(uri)
+    return PurePosixPath(address.paths[0]).name if address.paths else ""

@@ -6,10 +6,10 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -18,39 +18,45 @@ from PIL import Image
 
 from ...atomic import atomic_directory, atomic_file
 from ...codecs import png, studio_rle
-from ...errors import LabelError, TargetError
+from ...errors import TargetError
+from ...options import Option
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, relative_path
-from ..images import ImageMode, place
+from ..gate import gated
+from ..images import ImageMode, Images, place
 from ..labels import label_names, labels_to_json
 from ..records import dumps
+from . import stacking
 from .config import render
 from .reader import CONFIG, LABELS, TASKS, beside
 from .tasks import DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY, NAMESPACE, OURS, image_name
 
 Kind = Literal["annotations", "predictions", "predictions-only"]
-KINDS: tuple[Kind, ...] = ("annotations", "predictions", "predictions-only")
 Encoding = Literal["auto", "brush", "bitmask"]
-ENCODINGS: tuple[Encoding, ...] = ("auto", "brush", "bitmask")
 
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _HANDLED = frozenset({"from_name", "to_name", "type", "labels", "meta", "value", "results"})
 
 
-def write(
+@contextmanager
+def opening(
     dataset: Dataset,
     path: Path,
     *,
-    kind: Kind = "annotations",
-    encoding: Encoding = "auto",
-    images: ImageMode | None = None,
-    image_url: str | None = None,
-    model_version: str | None = None,
-    from_name: str = DEFAULT_CONTROL,
-    to_name: str = DEFAULT_IMAGE,
+    kind: Annotated[
+        Kind, Option("Tasks with finished annotations, with predictions, or predictions alone.")
+    ] = "annotations",
+    encoding: Annotated[Encoding, Option("BrushLabels, BitmaskLabels, or as the region was.")] = "auto",
+    images: Images = None,
+    image_url: Annotated[
+        str | None, Option("Address of the images in the tasks; {name} stands for an image's name.", metavar="URL")
+    ] = None,
+    model_version: Annotated[str | None, Option("Of the predictions.", metavar="NAME")] = None,
+    from_name: Annotated[str, Option("Name of the control in the label config.", metavar="NAME")] = DEFAULT_CONTROL,
+    to_name: Annotated[str, Option("Name of the image object there.", metavar="NAME")] = DEFAULT_IMAGE,
     overwrite: bool = False,
-) -> WriteReport:
+) -> Iterator[_Writer]:
     """Write a dataset as tasks that Label Studio imports.
 
     A ``path`` that ends in .json becomes that file, with label config and label list beside it
@@ -73,17 +79,15 @@ def write(
         to_name: name of the image object.
         overwrite: replace what is there.
 
-    Returns:
-        What was written, and what Label Studio cannot hold.
+    Yields:
+        The writer of samples; its report says what was written, and what Label Studio cannot hold.
 
     Raises:
         OutputExistsError: something is there already.
-        TargetError: 'predictions-only' for a sample whose id is no task number.
-        LabelError: a region whose label is not in the label set.
+        TargetError: 'predictions-only' for a sample whose id is no task number; images to copy beside one file.
     """
-    path = Path(path)
-    if kind not in KINDS or encoding not in ENCODINGS:
-        raise TargetError(f"kind is one of {', '.join(KINDS)}, encoding is one of {', '.join(ENCODINGS)}")
+    if path.suffix == ".json" and images not in (None, "reference"):
+        raise TargetError("images are copied or linked into a folder; give a path that does not end in .json")
     with ExitStack() as stack:
         if path.suffix == ".json":
             names = {TASKS: path, **beside(path)}
@@ -93,13 +97,12 @@ def write(
             folder = stack.enter_context(atomic_directory(path, overwrite=overwrite))
             files = {name: folder / name for name in (TASKS, CONFIG, LABELS)}
         mode = images or ("copy" if folder else "reference")
-        writer = _Writer(dataset.labels, kind, encoding, mode, image_url, model_version, from_name, to_name, folder)
         with files[TASKS].open("wb") as out:
-            before = b"[\n"
-            for sample in dataset:
-                out.write(before + writer.task(sample))
-                before = b",\n"
-            out.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+            writer = _Writer(
+                dataset.labels, out, kind, encoding, mode, image_url, model_version, from_name, to_name, folder
+            )
+            yield writer
+            out.write(b"\n]\n" if writer.report.samples else b"[]\n")
         files[CONFIG].write_text(writer.config(), "utf-8")
         record = labels_to_json(dataset.labels)
         if dataset.split is not None:
@@ -107,7 +110,6 @@ def write(
         if dataset.attributes:
             record["attributes"] = dict(dataset.attributes)
         files[LABELS].write_text(dumps(record, "labels") + "\n", "utf-8")
-    return writer.report
 
 
 @dataclass(slots=True)
@@ -115,6 +117,7 @@ class _Writer:
     """Turns samples into the bytes of tasks."""
 
     labels: LabelSet
+    out: BinaryIO
     kind: Kind
     encoding: Encoding
     images: ImageMode
@@ -138,13 +141,19 @@ class _Writer:
         controls = list(self._controls) or [(tag, self.from_name, self.to_name)]
         return render(self.labels, controls, self._images or {self.to_name: DEFAULT_KEY})
 
-    def task(self, sample: Sample) -> bytes:
-        """Return the JSON of a task, or of its prediction alone."""
-        where = f"sample {sample.id}"
-        facts = _facts(sample.attributes)
-        result = self._result(sample, facts, where)
+    def write(self, sample: Sample) -> None:
+        """Write a sample as a task, or as a prediction alone."""
+        task = self._task(sample)
+        self.out.write((b",\n" if self.report.samples else b"[\n") + task)
         self.report.samples += 1
         self.report.regions += len(sample.regions)
+
+    def _task(self, sample: Sample) -> bytes:
+        where = f"sample {sample.id}"
+        facts = _facts(sample.attributes)
+        order = stacking.listing_order(sample.masks)
+        listed = replace(sample, regions=tuple(sample.regions[k] for k in order), masks=sample.masks.select(order))
+        result = self._result(listed, facts, where)
         kind = "annotation" if self.kind == "annotations" else "prediction"
         drawn = _object(facts.get(kind))
         other = "prediction" if kind == "annotation" else "annotation"
@@ -161,7 +170,7 @@ class _Writer:
                 )
             self.report.losses.add("image names (predictions alone name tasks only)", where)
             return _with(dumps({"task": int(sample.id), **head}, where), "result", result)
-        record = self._task_record(sample, facts, where)
+        record = self._task_record(listed, facts, where)
         return _with(dumps(record, where), f"{kind}s", b"[" + _with(dumps(head, where), "result", result) + b"]")
 
     def _task_record(self, sample: Sample, facts: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -170,8 +179,6 @@ class _Writer:
         stored = self._files.take(relative_path(image.name, where)).as_posix()
         if self.folder is not None:
             place(image, self.folder / "images" / stored, self.images, self.report, where)
-        elif self.images != "reference":
-            raise TargetError("images are copied or linked into a folder; give a path that does not end in .json")
         url = image.uri
         if self.image_url is not None:
             url = self.image_url.replace("{name}", quote(stored))
@@ -191,6 +198,8 @@ class _Writer:
                 ours["image"]["exif_orientation"] = image.exif_orientation
         if rest := {k: v for k, v in sample.attributes.items() if k != NAMESPACE}:
             ours["attributes"] = rest
+        if stacking.drawing_order(sample.regions, sample.masks) != stacking.listing_order(sample.masks):
+            ours[stacking.AS_LISTED] = stacking.fingerprint(sample.regions, sample.masks)
         record["data"] = {key: url, **_object(facts.get("data"))}
         record["meta"] = {**_object(facts.get("meta")), OURS: ours}
         return {**record, **{k: v for k, v in _object(facts.get("task")).items() if k not in record}}
@@ -203,7 +212,7 @@ class _Writer:
         size = {"original_width": sample.width, "original_height": sample.height, "image_rotation": 0}
         for k, region in enumerate(sample.regions):
             own = _facts(region.attributes)
-            names, merged = _names(own, sample.regions, k, self._names, where)
+            names, merged = _names(own, sample.regions, k, self._names)
             if merged:
                 continue
             kind, geometry = next(values[k])
@@ -292,13 +301,10 @@ def _opacity_png(alpha: NDArray[np.uint8]) -> bytes:
 
 
 def _names(
-    own: Mapping[str, Any], regions: tuple[Region, ...], k: int, names: Mapping[int, str], where: str
+    own: Mapping[str, Any], regions: tuple[Region, ...], k: int, names: Mapping[int, str]
 ) -> tuple[list[str], bool]:
     """Return the labels of a region, and whether it was written already with the first one of its labels."""
     region = regions[k]
-    if region.label not in names:
-        known = ", ".join(f"{label_id} {name}" for label_id, name in names.items())
-        raise LabelError(f"{where}, region {region.id!r}: no label has id {region.label}; there are: {known}")
     name = names[region.label]
     several = own.get("labels")
     if not isinstance(several, list) or name not in several:
@@ -337,3 +343,6 @@ def _with(record: str, key: str, raw: bytes) -> bytes:
     """Return a JSON object with one more field, whose value is JSON already."""
     text = record.encode()
     return text[:-1] + (b"," if len(text) > 2 else b"") + f'"{key}":'.encode() + raw + b"}"
+
+
+write = gated(opening)

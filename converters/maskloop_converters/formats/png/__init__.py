@@ -17,6 +17,6 @@ name a line, sub-folders of that name, or one such dataset a sub-folder make par
 from __future__ import annotations
 
 from .reader import detect, read, splits
-from .writer import LAYOUTS, MASK_KINDS, MaskKind, WrittenLayout, write
+from .writer import MaskKind, WrittenLayout, opening, write
 
-__all__ = ["LAYOUTS", "MASK_KINDS", "MaskKind", "WrittenLayout", "detect", "read", "splits", "write"]
+__all__ = ["MaskKind", "WrittenLayout", "detect", "opening", "read", "splits", "write"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError
 from ...masks import RunList
+from ...options import LabelsFrom, PartName, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample, SoftEdge
 from ..file_names import relative_path
@@ -43,10 +44,10 @@ def splits(path: Path) -> tuple[str, ...]:
 def read(
     path: Path,
     *,
-    labels: LabelSet | Path | None = None,
-    split: str | None = None,
+    labels: LabelsFrom = None,
+    split: PartName = None,
     on_error: OnError = "fail",
-    soft: bool = False,
+    soft: Soft = False,
 ) -> Dataset:
     """Return a dataset of images with PNG masks.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,34 +17,36 @@ from numpy.typing import NDArray
 from ...atomic import atomic_directory
 from ...codecs import png
 from ...errors import TargetError
-from ...journal import Journal, file_state, holds, report_of
+from ...options import Option
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, file_stem, relative_path
-from ..images import ImageMode, place
+from ..gate import gated
+from ..images import ImageMode, Images, place
 from ..labels import color_table, labels_to_json, palette
-from ..records import check_labels, dumps, image_to_json, region_to_json
+from ..records import dumps, image_to_json, region_to_json
 from .layout import INDEX
 
 MaskKind = Literal["auto", "index", "color", "binary"]
-MASK_KINDS: tuple[MaskKind, ...] = ("auto", "index", "color", "binary")
 WrittenLayout = Literal["folders", "voc", "camvid"]
-LAYOUTS: tuple[WrittenLayout, ...] = ("folders", "voc", "camvid")
 
 _LARGEST_ID = 65535
 
 
-def write(
+@contextmanager
+def opening(
     dataset: Dataset,
     path: Path,
     *,
-    masks: MaskKind = "auto",
-    images: ImageMode = "copy",
-    layout: WrittenLayout = "folders",
-    colored: bool = False,
+    masks: Annotated[
+        MaskKind,
+        Option("Label maps of ids or colours, one binary mask a region, or what loses nothing.", metavar="KIND"),
+    ] = "auto",
+    images: Images = None,
+    layout: Annotated[WrittenLayout, Option("Where images and label maps go.")] = "folders",
+    colored: Annotated[bool, Option("Give label maps of ids a palette.")] = False,
     overwrite: bool = False,
-    resume: Journal | None = None,
-) -> WriteReport:
+) -> Iterator[_Writer]:
     """Write a dataset as images with PNG masks; the index that makes it whole stands beside them (see the module).
 
     Args:
@@ -53,27 +56,22 @@ def write(
             colours: both hold one label a pixel, and one region a class. 'binary' writes one PNG a region and holds
             everything. 'auto' writes a label map of ids for every sample and, for those where it would lose
             something, binary masks too, which are then what is read.
-        images: how images come along, see :func:`maskloop_converters.formats.images.place`.
+        images: how images come along, see :func:`maskloop_converters.formats.images.place`; by default they are copied.
         layout: where images and label maps go: 'folders' (images/, masks/), 'voc' (JPEGImages/, SegmentationClass/ with
             palettes, ImageSets/, labelmap.txt) or 'camvid' (train/, trainannot/, train.txt with both paths a line).
         colored: give label maps of ids a palette. Off by default: OpenCV and TensorFlow turn palettes to brightness.
         overwrite: replace what is there.
-        resume: go on with what was left unfinished, as the journal says; what is left unfinished stays.
 
-    Returns:
-        What was written, and what the masks cannot hold.
+    Yields:
+        The writer of samples; its report says what was written, and what the masks cannot hold.
 
     Raises:
         OutputExistsError: something is there already.
         TargetError: an id above 65535 in a label map of ids.
-        LabelError: a region whose label is not in the label set.
     """
     places = _Places(layout, file_stem("train" if dataset.split is None else dataset.split))
-    with atomic_directory(Path(path), overwrite=overwrite, keep=resume is not None) as root:
-        if resume is not None:
-            resume.sweep(root)
+    with atomic_directory(path, overwrite=overwrite) as root:
         colored = colored or layout == "voc"
-        writer = _Writer(root, dataset.labels, masks, images, colored, places)
         header: dict[str, Any] = {"maskloop": 1, "format": "png", "masks": masks}
         if dataset.split is not None:
             header["split"] = dataset.split
@@ -81,10 +79,8 @@ def write(
             header["attributes"] = dict(dataset.attributes)
         with (root / INDEX).open("w", encoding="utf-8") as index, places.list_file(root) as listed:
             index.write(dumps(header, "the dataset") + "\n")
-            for sample in dataset:
-                record = writer.write(sample) if resume is None else writer.go_on(sample, resume)
-                index.write(dumps(record, f"sample {sample.id}") + "\n")
-                listed.write(places.line(record))
+            writer = _Writer(root, dataset.labels, masks, images or "copy", colored, places, index, listed)
+            yield writer
         document = labels_to_json(dataset.labels)
         if masks == "color" or colored:
             document["mask_colors"] = {str(k): list(color) for k, color in writer.colors.items()}
@@ -94,7 +90,6 @@ def write(
                 f"{label.name}:{','.join(map(str, writer.colors[label.id]))}::\n" for label in dataset.labels.labels
             )
             (root / "labelmap.txt").write_text("".join(lines), "utf-8")
-    return writer.report
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +155,12 @@ def label_map_loss(sample: Sample, labels: LabelSet, label_map: NDArray[Any] | N
         label_map: of the sample, where it is there already: counting its pixels is quickest.
     """
     masks = sample.masks
-    looks_uncovered = any(region.label == labels.fill_id for region in sample.regions)
+    fill = labels.fill_id
+    looks_uncovered = any(region.label == fill for region in sample.regions)
     if label_map is None or looks_uncovered:
         covered = masks.covered_pixels()
     else:
-        covered = int(np.count_nonzero(label_map != labels.fill_id))
+        covered = int(np.count_nonzero(label_map != fill))
     return _Loss(
         hidden=int(masks.areas().sum()) - covered,
         merged=len(masks) - len({region.label for region in sample.regions}),
@@ -175,7 +171,7 @@ def label_map_loss(sample: Sample, labels: LabelSet, label_map: NDArray[Any] | N
 
 @dataclass(slots=True)
 class _Writer:
-    """Writes samples below a folder and gives their index records."""
+    """Writes samples below a folder, and their lines into the index."""
 
     root: Path
     labels: LabelSet
@@ -183,54 +179,36 @@ class _Writer:
     images: ImageMode
     colored: bool
     places: _Places
+    _index: IO[str]
+    _listed: IO[str]
     report: WriteReport = field(default_factory=WriteReport)
     colors: dict[int, tuple[int, int, int]] = field(init=False)
     _names: FreeNames = field(default_factory=FreeNames)
-    _known: frozenset[int] = field(init=False)
     # that were made for masks, by name
     _folders: dict[str, Path] = field(default_factory=dict)
-    # of the sample that is being written
-    _files: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.colors = color_table(self.labels)
-        self._known = self.labels.known_ids
-
-    def go_on(self, sample: Sample, journal: Journal) -> dict[str, Any]:
-        """Return a sample's line of the index, after writing its files where the journal does not have them."""
-        digest = journal.fingerprint(sample)
-        done = journal.next()
-        if done is not None:
-            if done.get("sample") == digest and holds(self.root, done["files"]):
-                self._name(sample)
-                self.report.merge(report_of(done["report"]))
-                record: dict[str, Any] = done["record"]
-                return record
-            journal.drop(self.root)
-        whole, self.report = self.report, WriteReport()
-        self._files.clear()
-        record = self.write(sample)
-        whole.merge(self.report)
-        files = {name: file_state(self.root / name) for name in self._files}
-        journal.add({"sample": digest, "record": record, "report": self.report.to_dict(), "files": files})
-        self.report = whole
-        return record
 
     def _name(self, sample: Sample) -> PurePosixPath:
         """Return the name of a sample's files: its image's, with other extensions."""
         name = self.places.name(relative_path(sample.image.name, f"sample {sample.id}"))
         return self._names.take(name, by_stem=True)
 
-    def write(self, sample: Sample) -> dict[str, Any]:
-        """Write the files of a sample and return its line of the index."""
+    def write(self, sample: Sample) -> None:
+        """Write the files of a sample and its line of the index."""
+        record = self._files(sample)
+        self._index.write(dumps(record, f"sample {sample.id}") + "\n")
+        self._listed.write(self.places.line(record))
+
+    def _files(self, sample: Sample) -> dict[str, Any]:
+        """Write the files of a sample and return its record."""
         where = f"sample {sample.id}"
-        check_labels(sample, self._known, where)
         image = image_to_json(sample)
         name = self._name(sample)
         file = self.places.image(name)
         if place(sample.image, self.root / file, self.images, self.report, where):
             image["file"] = file
-            self._files.append(file)
         elif isinstance(sample.image.source, Path):
             image["source"] = str(sample.image.source.resolve())
         record: dict[str, Any] = {"id": sample.id, "image": image, "size": [sample.height, sample.width]}
@@ -307,7 +285,6 @@ class _Writer:
             self._folders[folder] = self.root / folder
             self._folders[folder].mkdir(parents=True, exist_ok=True)
         (self._folders[folder] / base).write_bytes(data)
-        self._files.append(name)
         return name
 
 
@@ -318,3 +295,6 @@ def _one_a_class(regions: list[Region]) -> list[Region]:
     order = dict.fromkeys(region.label for region in reversed(regions))
     merged = [last[label] if often[label] == 1 else Region(label) for label in reversed(order)]
     return [replace(region, edge=None) for region in merged]
+
+
+write = gated(opening)

@@ -7,7 +7,7 @@ not ask for, keep what the schema has no place for, so that our reader gives bac
 from __future__ import annotations
 
 from .reader import detect, read, splits
-from .schemas import SCHEMAS, Schema
-from .writer import write
+from .schemas import Schema
+from .writer import opening, write
 
-__all__ = ["SCHEMAS", "Schema", "detect", "read", "splits", "write"]
+__all__ = ["Schema", "detect", "opening", "read", "splits", "write"]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import FormatError, LabelError
-from ...samples import Label, LabelSet
+from ...errors import FormatError
 
 LABELS, LABEL_MAP, NAMES = "labels.json", "label_map.pbtxt", "labels.txt"
 FEATURES, INFO, CLASS_NAMES = "features.json", "dataset_info.json", "objects-label.labels.txt"
@@ -22,8 +21,6 @@ TFDS_NAME, TFDS_VERSION = "maskloop", "1.0.0"
 _SHARD = re.compile(
     r"^(?P<name>.+?)(?:-(?P<a>\d{5})-of-(?P<an>\d{5}))?\.(?:tf)?records?(?:-(?P<b>\d{5})-of-(?P<bn>\d{5}))?(?:\.gz)?$"
 )
-_ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
-_PBTXT_FIELD = re.compile(r"(\w+)\s*:\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|(-?\d+))")
 
 
 def shard_name(schema: str, split: str, index: int, count: int) -> str:
@@ -69,25 +66,6 @@ def label_map_text(names: Mapping[int, str]) -> str:
     return "".join(
         f"item {{\n  id: {k}\n  name: {json.dumps(name, ensure_ascii=False)}\n}}\n" for k, name in names.items()
     )
-
-
-def read_label_map(path: Path) -> LabelSet:
-    """Return the labels of a label map (.pbtxt); FormatError names the file."""
-    try:
-        text = path.read_text("utf-8-sig")
-        labels = []
-        for body in _ITEM.findall(text):
-            fields = {key: _unescaped(one or two) or number for key, one, two, number in _PBTXT_FIELD.findall(body)}
-            labels.append(Label(int(fields["id"]), fields.get("display_name") or fields["name"]))
-        if not labels:
-            raise LabelError("it has no item { id: ... name: ... }")
-        return LabelSet(tuple(labels))
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{path}: not a label map: {error}") from error
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
 
 
 def features_document(wide: bool, classes: int) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from ...codecs import coco_rle, png
 from ...codecs.tfexample import Feature, decode_example, read_records
 from ...errors import CodecError, DataError, FormatError
 from ...masks import RunList
+from ...options import LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..images import probe
 from ..labels import find_label_file, label_names, labels_from_json, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, region_from_json, whole_number
-from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files, read_label_map
+from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files
 from .schemas import (
     DIVISOR,
     IGNORED,
@@ -70,9 +71,7 @@ def splits(path: Path) -> tuple[str, ...]:
     return split_names(_parts(Path(path), None))
 
 
-def read(
-    path: Path, *, labels: LabelSet | Path | None = None, split: str | None = None, on_error: OnError = "fail"
-) -> Dataset:
+def read(path: Path, *, labels: LabelsFrom = None, split: PartName = None, on_error: OnError = "fail") -> Dataset:
     """Return a dataset of TFRecord files; the schema is seen from the features of the first record.
 
     Args:
@@ -141,10 +140,15 @@ def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
     else:
         schema, numbers = _schema_of(found), None
     if isinstance(labels, Path):
-        labels = read_label_map(labels) if labels.suffix == ".pbtxt" else read_labels(labels)
+        labels = read_labels(labels)
     if labels is None:
         labels = _labels_beside(root, schema)
-    if schema in ("segmentation", "panoptic") and numbers is None and labels.ignore_id is None:
+    if (
+        schema in ("segmentation", "panoptic")
+        and numbers is None
+        and not _names(labels, IGNORED)
+        and labels.ignore_id is None
+    ):
         labels = replace(labels, ignore_id=IGNORED)
     if numbers is None:
         numbers = _foreign_numbers(labels)
@@ -159,6 +163,11 @@ def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
         lengths = tuple(listed) if isinstance(listed, list) and len(listed) == len(files.paths) else None
         parts.append(_Part(name, labels, count, extra, files.paths, lengths, decoder))
     return parts
+
+
+def _names(labels: LabelSet, label_id: int) -> bool:
+    """Return whether a label set lists an id."""
+    return any(label.id == label_id for label in labels.labels)
 
 
 def _split_name(name: str, schema: Schema) -> str:
@@ -178,8 +187,11 @@ def _own_numbers(own: Mapping[str, Any], labels: LabelSet) -> Numbers | None:
 
 def _foreign_numbers(labels: LabelSet) -> Numbers:
     """Return the numbering in files of others: 255 is what nobody judged, whatever number the list gives that."""
-    is_free = all(label.id != IGNORED for label in labels.labels)
-    ignored = labels.ignore_id if is_free and labels.ignore_id is not None and labels.ignore_id < IGNORED else None
+    ignored = (
+        labels.ignore_id
+        if not _names(labels, IGNORED) and labels.ignore_id is not None and labels.ignore_id < IGNORED
+        else None
+    )
     return Numbers(ignored=ignored, positions={label.id: k for k, label in enumerate(labels.labels)})
 
 
@@ -187,7 +199,7 @@ def _labels_beside(root: Path, schema: Schema) -> LabelSet:
     maps = [root / LABEL_MAP, *sorted(root.glob("*.pbtxt"))]
     for file in maps:
         if file.is_file():
-            return read_label_map(file)
+            return read_labels(file)
     file_found = find_label_file(root)
     if file_found is not None:
         return read_labels(file_found)
@@ -361,7 +373,8 @@ class _Decoder:
 
     def _foreign_map(self, label_map: NDArray[Any]) -> tuple[list[Region], RunList]:
         ids, masks = RunList.from_label_map(label_map)
-        rows = [k for k, label in enumerate(ids.tolist()) if label != self.labels.fill_id]
+        fill = self.labels.fill_id
+        rows = [k for k, label in enumerate(ids.tolist()) if label != fill]
         found = [int(ids[k]) for k in rows]
         self._check(found)
         return [Region(label) for label in found], masks.select(rows)
@@ -369,10 +382,11 @@ class _Decoder:
     def _foreign_segments(self, values: NDArray[np.int32]) -> tuple[list[Region], RunList]:
         found, masks = RunList.from_label_map(values)
         regions, rows = [], []
+        fill, ignored = self.labels.fill_id, None if _names(self.labels, IGNORED) else self.labels.ignore_id
         for k, value in enumerate(found.tolist()):
             label, number = divmod(value, DIVISOR)
-            label = self.labels.ignore_id if label == IGNORED and self.labels.ignore_id is not None else label
-            if label != self.labels.fill_id:
+            label = ignored if label == IGNORED and ignored is not None else label
+            if label != fill:
                 regions.append(Region(label, instance=number or None))
                 rows.append(k)
         self._check([region.label for region in regions])

@@ -171,6 +171,9 @@ def _objects(sample: Sample, picture: Picture, names: Mapping[int, str], numbers
 def _panoptic(sample: Sample, labels: LabelSet) -> NDArray[np.int32]:
     """Return DeepLab2's panoptic map: class * 1000 + instance, int32 (H, W); stuff has instance 0."""
     things = {label.id for label in labels.labels if label.thing}
+    # 255 is DeepLab2's ignored label, unless the dataset has a class of that number.
+    is_class = any(label.id == IGNORED for label in labels.labels)
+    ignored = labels.ignore_id if is_class else IGNORED
     numbers: dict[int, int] = {}
     values = []
     for region in sample.regions:
@@ -181,7 +184,7 @@ def _panoptic(sample: Sample, labels: LabelSet) -> NDArray[np.int32]:
             raise TargetError(
                 f"sample {sample.id}: instance {number} of label {region.label}; DeepLab2 has room for {DIVISOR - 1}"
             )
-        label = IGNORED if region.label == labels.ignore_id else region.label
+        label = ignored if region.label == labels.ignore_id and ignored is not None else region.label
         values.append(label * DIVISOR + number)
-    fill = IGNORED if labels.fill_id == labels.ignore_id else labels.fill_id
+    fill = ignored if labels.fill_id == labels.ignore_id and ignored is not None else labels.fill_id
     return sample.masks.to_label_map(values, fill=fill * DIVISOR, dtype=np.int32)

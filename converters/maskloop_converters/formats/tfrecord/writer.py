@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from ...atomic import atomic_directory
 from ...codecs import coco_rle
-from ...codecs.tfexample import Compression, RecordWriter, encode_example
-from ...errors import LabelError, TargetError
-from ...journal import Journal, file_state, holds, report_of
+from ...codecs.tfexample import Compression, RecordWriter, encode_example, read_records
+from ...errors import TargetError
+from ...options import Option
 from ...report import WriteReport
 from ...samples import Dataset, Sample
 from ..file_names import relative_path
+from ..gate import gated
 from ..labels import label_names, labels_to_json
 from ..png.writer import label_map_loss
 from ..records import dumps, image_to_json, region_to_json
@@ -34,22 +34,25 @@ from .layout import (
     label_map_text,
     shard_name,
 )
-from .schemas import MASKS, ORIGINAL, RECORD, SCHEMAS, Numbers, Picture, Schema, features
+from .schemas import MASKS, ORIGINAL, RECORD, Numbers, Picture, Schema, features
 
 #: A shard is closed when it has so many bytes; tf.data reads shards in parallel.
 SHARD_BYTES = 256 << 20
 
 
-def write(
+@contextmanager
+def opening(
     dataset: Dataset,
     path: Path,
     *,
-    schema: Schema = "segmentation",
-    shards: int | None = None,
-    compression: Compression = "",
+    schema: Annotated[
+        Schema,
+        Option("Which readers: 'segmentation' is DeepLab and tf-models.", aliases=(("deeplab", "segmentation"),)),
+    ] = "segmentation",
+    shards: Annotated[int | None, Option("Number of files.", at_least=1, at_most=99999)] = None,
+    compression: Annotated[Compression, Option("Compress the files.")] = "",
     overwrite: bool = False,
-    resume: Journal | None = None,
-) -> WriteReport:
+) -> Iterator[_Writer]:
     """Write a dataset as a folder of TFRecord files, with lists of labels beside them.
 
     Images are the bytes of the files. Those that TensorFlow would see turned or not at all (EXIF orientation, formats
@@ -60,77 +63,30 @@ def write(
         path: the folder to make.
         schema: 'segmentation' (DeepLab, tf-models: a label map; the ignored label is 255), 'panoptic' (DeepLab2: class *
             1000 + instance), 'detection' (TF Object Detection API: a PNG and a box an object, labels from 1), 'tfds' (for
-            ``tfds.builder_from_directory``: label map and objects).
-        shards: how many files; by default a new one every 256 MiB.
+            ``tfds.builder_from_directory``: label map and objects). 'deeplab' is 'segmentation'.
+        shards: how many files, no more than there are samples; by default a new one every 256 MiB.
         compression: 'GZIP' compresses each file; its readers must be told so (TFDS cannot be).
         overwrite: replace what is there.
-        resume: go on with what was left unfinished, as the journal says, from the first shard on that is not whole; what
-            is left unfinished stays.
 
-    Returns:
-        What was written, and what is lost: soft edges.
+    Yields:
+        The writer of samples; its report says what was written, and what is lost: soft edges.
 
     Raises:
         OutputExistsError: something is there already.
         TargetError: a label id above 65535, an instance above 999 in a panoptic map, GZIP for TFDS.
-        LabelError: a region whose label is not in the label set.
     """
-    if schema not in SCHEMAS:
-        raise TargetError(f"schema is one of {', '.join(SCHEMAS)}, not {schema!r}")
     if schema == "tfds" and compression:
-        raise TargetError("TFDS reads no compressed files; leave the compression out")
-    if shards is not None and not 1 <= shards <= 99999:
-        raise TargetError(f"the number of shards is 1..99999, not {shards}")
-    with atomic_directory(Path(path), overwrite=overwrite, keep=resume is not None) as root:
-        writer = _Writer(dataset, schema)
+        raise TargetError("TFDS reads no compressed files; leave --compression out")
+    with atomic_directory(path, overwrite=overwrite) as root:
         split = dataset.split or NO_SPLIT.get(schema, NO_SPLIT[""])
         if relative_path(split, "the split").parts != (split,):
             raise TargetError(f"the split is part of file names and cannot be called {split!r}")
-        count = None
-        if shards is not None:
-            count = dataset.count if dataset.count is not None else sum(1 for _ in dataset)
-        out = _Shards(root, compression, _bounds(count, shards) if shards is not None and count is not None else None)
-        with closing(out):
-            if resume is None:
-                for sample in dataset:
-                    out.make_room()
-                    out.write(writer.record(sample))
-            else:
-                _go_on(dataset, writer, out, resume)
+        with closing(_Shards(root, compression, shards)) as out:
+            writer = _Writer(dataset, schema, out)
+            yield writer
+            out.finish()
         out.rename(schema, split)
         _write_lists(root, writer, split, out)
-    return writer.report
-
-
-def _go_on(dataset: Dataset, writer: _Writer, out: _Shards, journal: Journal) -> None:
-    """Write the shards that the journal does not have, and note each one that gets full."""
-    journal.sweep(out.root)
-    samples, taken = iter(dataset), 0
-    while (line := journal.next()) is not None:
-        chain, shard = journal.chain.copy(), hashlib.blake2b(digest_size=16)
-        for sample in islice(samples, line.get("samples", 0)):
-            shard.update(journal.fingerprint(sample).encode())
-        if shard.hexdigest() == line.get("shard") and holds(out.root, line["files"]) and out.adopt(line):
-            taken += line["samples"]
-            writer.report.merge(report_of(line["report"]))
-            continue
-        journal.drop(out.root)
-        journal.chain = chain
-        samples = islice(iter(dataset), taken, None)
-    whole, writer.report = writer.report, WriteReport()
-    shard = hashlib.blake2b(digest_size=16)
-    for sample in samples:
-        if out.is_full() and (path := out.end()) is not None:
-            line = {"shard": shard.hexdigest(), "samples": out.lengths[-1], "bytes": out.bytes}
-            line |= {"files": {path.name: file_state(path)}, "report": writer.report.to_dict()}
-            journal.add(line)
-            whole.merge(writer.report)
-            writer.report, shard = WriteReport(), hashlib.blake2b(digest_size=16)
-        out.make_room()
-        shard.update(journal.fingerprint(sample).encode())
-        out.write(writer.record(sample))
-    whole.merge(writer.report)
-    writer.report = whole
 
 
 def _write_lists(root: Path, writer: _Writer, split: str, out: _Shards) -> None:
@@ -158,6 +114,7 @@ class _Writer:
 
     dataset: Dataset
     schema: Schema
+    _out: _Shards
     report: WriteReport = field(default_factory=WriteReport)
     names: dict[int, str] = field(init=False)
     numbers: Numbers = field(init=False)
@@ -166,14 +123,15 @@ class _Writer:
         self.names = label_names(self.dataset.labels)
         self.numbers = Numbers.of(self.dataset.labels, self.names)
 
-    def record(self, sample: Sample) -> bytes:
+    def write(self, sample: Sample) -> None:
+        """Write a sample into the shard that is open."""
+        self._out.write(self._record(sample))
+        self.report.samples += 1
+        self.report.regions += len(sample.regions)
+
+    def _record(self, sample: Sample) -> bytes:
         """Return the serialised Example of a sample."""
         where = f"sample {sample.id}"
-        relative_path(sample.image.name, where)
-        for region in sample.regions:
-            if region.label not in self.names:
-                known = ", ".join(f"{k} {name}" for k, name in self.names.items())
-                raise LabelError(f"{where}, region {region.id!r}: no label has id {region.label}; there are: {known}")
         labels = self.dataset.labels
         picture = Picture.of(sample, self.report, where)
         example = features(self.schema, sample, picture, labels, self.names, self.numbers)
@@ -198,78 +156,70 @@ class _Writer:
         example[RECORD] = dumps(record, where)
         if picture.original is not None:
             example[ORIGINAL] = picture.original
-        self.report.samples += 1
-        self.report.regions += len(sample.regions)
         return encode_example(example)
 
 
 class _Shards:
-    """Writes records into one file after another; how many there are is known in the end, and so are their names."""
+    """Writes records into one file after another; how many there are is known in the end, and so are their names.
 
-    def __init__(self, root: Path, compression: Compression, bounds: list[int] | None) -> None:
-        self.root = root
+    With a number of shards, all records go into one file first, which is cut when they are counted: no sooner is it
+    known how many there are, as some may be skipped.
+    """
+
+    def __init__(self, root: Path, compression: Compression, shards: int | None) -> None:
+        self._root = root
         self._compression = compression
-        #: how many records each shard gets; None for as many as fit
-        self._bounds = bounds
+        self._shards = shards
         self._file: BinaryIO | None = None
         self._writer: RecordWriter | None = None
         self._paths: list[Path] = []
-        self.bytes = 0
+        self._bytes = self._opened = 0
         self.lengths: list[int] = []
+        #: of all records
         self.size = 0
 
-    def make_room(self) -> None:
-        """Begin a new file where there is none or the last one is full."""
-        while not self.lengths or self.is_full():
-            self._open()
-        if self._writer is None:
-            self._open()
-
     def write(self, record: bytes) -> None:
-        """Append a record to the file that is open."""
+        """Append a record, to a new file where there is none or the last one is full."""
+        if self._writer is None or (self._shards is None and self._bytes >= SHARD_BYTES):
+            self._open("" if self._shards is not None else self._compression)
         assert self._writer is not None
         self._writer.write(record)
         self.lengths[-1] += 1
-        self.bytes += len(record)
+        self._bytes += len(record)
         self.size += len(record)
 
-    def is_full(self) -> bool:
-        """Return whether the next record belongs in a new file."""
-        if not self.lengths:
-            return False
-        if self._bounds is not None:
-            return len(self.lengths) < len(self._bounds) and self.lengths[-1] >= self._bounds[len(self.lengths) - 1]
-        return self.bytes >= SHARD_BYTES
-
-    def adopt(self, line: Mapping[str, Any]) -> bool:
-        """Take a shard that is there already for the next one; False if that would have another size."""
-        k = len(self.lengths)
-        if self._bounds is not None and (k >= len(self._bounds) or self._bounds[k] != line["samples"]):
-            return False
-        self._paths.append(self._path(k))
-        self.lengths.append(line["samples"])
-        self.bytes = line["bytes"]
-        self.size += line["bytes"]
-        return True
-
-    def _path(self, number: int) -> Path:
-        return self.root / f"{number}.shard"
-
-    def _open(self) -> None:
+    def finish(self) -> None:
+        """End the last file; cut it into shards where their number was given."""
         self.close()
-        path = self._path(len(self._paths))
+        if self._shards is not None and self._paths:
+            self._cut(self._paths.pop(), self.lengths.pop(), self._shards)
+        elif not self._paths:
+            self._open(self._compression)
+            self.close()
+
+    def _cut(self, whole: Path, count: int, shards: int) -> None:
+        """Deal the records of a file out to shards, as evenly as can be and none of them empty."""
+        shards = min(shards, count)
+        with whole.open("rb") as file:
+            records = read_records(file)
+            for k in range(shards):
+                self._open(self._compression)
+                assert self._writer is not None
+                for record in islice(records, count * (k + 1) // shards - count * k // shards):
+                    self._writer.write(record)
+                    self.lengths[-1] += 1
+        self.close()
+        whole.unlink()
+
+    def _open(self, compression: Compression) -> None:
+        self.close()
+        path = self._root / f"{self._opened}.shard"
+        self._opened += 1
         self._file = path.open("wb")
-        self._writer = RecordWriter(self._file, self._compression)
+        self._writer = RecordWriter(self._file, compression)
         self._paths.append(path)
         self.lengths.append(0)
-        self.bytes = 0
-
-    def end(self) -> Path | None:
-        """End the file that is open and return it."""
-        if self._file is None:
-            return None
-        self.close()
-        return self._paths[-1]
+        self._bytes = 0
 
     def close(self) -> None:
         """End the file that is open."""
@@ -280,15 +230,10 @@ class _Shards:
 
     def rename(self, schema: str, split: str) -> None:
         """Give the files their names."""
-        while len(self._paths) < (1 if self._bounds is None else len(self._bounds)):
-            self._open()
-            self.close()
         for k, path in enumerate(self._paths):
-            target = self.root / shard_name(schema, split, k, len(self._paths))
+            target = self._root / shard_name(schema, split, k, len(self._paths))
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
 
 
-def _bounds(count: int, shards: int) -> list[int]:
-    """Return how many records each shard gets, as evenly as can be."""
-    return [count * (k + 1) // shards - count * k // shards for k in range(shards)]
+write = gated(opening)

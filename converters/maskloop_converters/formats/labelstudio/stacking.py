@@ -1,0 +1,121 @@
+"""Which region has a pixel that several regions claim: the one rule of reading, writing, learning and serving.
+
+Label Studio's editor (1.23.2) draws the FIRST region of an annotation's list on top, while a stroke is painted and
+whenever the annotation is opened again; a region that is edited keeps its place in the list. :class:`Sample` keeps
+regions in drawing order, the LAST on top. So the order of drawing is the list turned round, with one exception: what a
+person drew or changed (any ``origin`` but 'prediction') is never under a prediction that nobody touched. Where it stands
+under one in the list, the editor hides it and the annotator cannot have meant that.
+
+    list of the annotation                   order of drawing, the last on top
+    sky (changed), road (prediction)    ->   road, sky        the editor's own order
+    road (prediction), sky (changed)    ->   road, sky        what was changed beats what was not
+    car (manual), road (manual)         ->   road, car        the editor's own order
+
+A rectangle says where an object is, not which pixels it has: where a mask of the same label shares pixels with it, the
+mask alone counts (:func:`outdone_rectangles`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...masks import RunList
+from ...samples import Region
+from .tasks import NAMESPACE
+
+RECTANGLES = frozenset({"rectanglelabels", "rectangle"})
+
+
+#: Below ``meta.maskloop`` of a task: [id, pixels] of every region, where the list is to be drawn as it stands.
+AS_LISTED = "as_listed"
+
+
+def drawing_order(regions: Sequence[Region], masks: RunList, *, as_listed: object = None) -> list[int]:
+    """Return the indices of an annotation's regions in the order to draw them, the one on top last.
+
+    Args:
+        regions: K records in the order of the annotation's list; :attr:`Region.origin` decides.
+        masks: their K masks. Where none of them overlap, every order gives the same pixels and the list stays as it is.
+        as_listed: what the task says under :data:`AS_LISTED`: if these are its regions, there is no exception.
+    """
+    as_they_stand = list(range(len(regions)))
+    if not masks.overlap_pixels():
+        return as_they_stand
+    bottom_first = as_they_stand[::-1]
+    if not _hides_what_was_drawn(regions, masks) or as_listed == fingerprint(regions, masks):
+        return bottom_first
+    return sorted(bottom_first, key=lambda k: not _is_untouched(regions[k]))  # stable: predictions first, then the rest
+
+
+def listing_order(masks: RunList) -> list[int]:
+    """Return the indices of a sample's regions, the one on top last, in the order of an annotation's list."""
+    as_they_stand = list(range(len(masks)))
+    return as_they_stand[::-1] if masks.overlap_pixels() else as_they_stand
+
+
+def fingerprint(regions: Sequence[Region], masks: RunList) -> list[list[Any]]:
+    """Return the regions of an annotation as :data:`AS_LISTED` has them; another list, or another mask, is not equal."""
+    return [[region.id, area] for region, area in zip(regions, masks.areas().tolist(), strict=True)]
+
+
+def hidden_pixels(regions: Sequence[Region], masks: RunList) -> dict[int, int]:
+    """Return how many pixels of each label are under a region of another label; labels without any are left out.
+
+    Args:
+        regions: K records in drawing order, the one on top last.
+        masks: their K masks.
+    """
+    if not masks.overlap_pixels():
+        return {}
+    labels = sorted({region.label for region in regions})
+    groups = [labels.index(region.label) for region in regions]
+    drawn = masks.union(groups, len(labels)).areas()
+    found, shown = RunList.from_label_map(masks.to_label_map(groups, fill=len(labels), dtype=np.int32))
+    visible = dict(zip(found.tolist(), shown.areas().tolist(), strict=True))
+    hidden = {label: int(drawn[g]) - visible.get(g, 0) for g, label in enumerate(labels)}
+    return {label: count for label, count in hidden.items() if count}
+
+
+def outdone_rectangles(regions: Sequence[Region], masks: RunList) -> list[int]:
+    """Return the indices of rectangles that share pixels with a mask (no rectangle) of their own label.
+
+    Label configs of smart tools offer the same labels as brushes and as rectangles, and both are pre-filled. Drawn, such
+    a rectangle would cover the pixels round the object, and of its neighbours, with the object's label.
+
+    Args:
+        regions: K records, whatever the order.
+        masks: their K masks.
+    """
+    boxes = [k for k, region in enumerate(regions) if kind_of(region) in RECTANGLES]
+    outdone = []
+    for label in {regions[k].label for k in boxes}:
+        drawn = [k for k, region in enumerate(regions) if region.label == label and kind_of(region) not in RECTANGLES]
+        if drawn:
+            whole = masks.select(drawn).union([0] * len(drawn), 1)
+            own = [k for k in boxes if regions[k].label == label]
+            outdone += [k for k in own if RunList.concatenate([whole, masks.select([k])]).overlap_pixels()]
+    return sorted(outdone)
+
+
+def kind_of(region: Region) -> str:
+    """Return the ``type`` of the result that a region was read from: 'brushlabels' where nothing else is known."""
+    facts = region.attributes.get(NAMESPACE)
+    kind = facts.get("type") if isinstance(facts, dict) else None
+    return kind if isinstance(kind, str) else "brushlabels"
+
+
+def _is_untouched(region: Region) -> bool:
+    return region.origin == "prediction"
+
+
+def _hides_what_was_drawn(regions: Sequence[Region], masks: RunList) -> bool:
+    """Tell whether an untouched prediction covers pixels of a drawn or changed region that stands behind it in the list."""
+    untouched = [k for k, region in enumerate(regions) if _is_untouched(region)]
+    drawn = [k for k, region in enumerate(regions) if not _is_untouched(region)]
+    if not untouched or not drawn or untouched[0] > drawn[-1]:
+        return False
+    both = masks.select([*untouched, *drawn]).union([0] * len(untouched) + [1] * len(drawn), 2)
+    return both.overlap_pixels() > 0
