@@ -157,7 +157,7 @@ class Server:
         """Return how to reach a project's Label Studio, or what is missing for that."""
         connection = self.projects.connection(project)
         if connection.url and connection.token:
-            return Studio(connection.url, connection.token)
+            return Studio(connection.url, connection.token, self.settings.policy)
         missing = "token" if connection.url else "address" if connection.token else "address and token"
         return (
             f"the {missing} of Label Studio: give --studio-url and MASKLOOP_STUDIO_TOKEN to `maskloop serve`, or open "

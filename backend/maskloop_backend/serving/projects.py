@@ -119,10 +119,6 @@ class Projects:
         said = self._connections.get(project_id(project)) or Connection(None, None)
         return Connection(self._url, self._token or said.token) if self._url else said
 
-    def vouched(self, connection: Connection) -> bool:
-        """Return whether the operator said where this Label Studio is, and not /setup."""
-        return self._url is not None and connection.url == self._url
-
     def fetcher(self, project: Any) -> ImageFetcher:
         """Return what fetches the images of a project's tasks."""
         connection = self.connection(project)

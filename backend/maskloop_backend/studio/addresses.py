@@ -64,6 +64,11 @@ class AddressPolicy:
                 )
         return cls(patterns, deny_private, frozenset({origin(studio_url)[1:]}) if studio_url else frozenset())
 
+    def arguments(self) -> list[str]:
+        """Return the options that ask for the same policy; see :mod:`maskloop_backend.cli.options`."""
+        allowed = ["--allow-hosts", ",".join(self.allow_hosts)] if self.allow_hosts else []
+        return [*allowed, "--deny-private" if self.deny_private else "--no-deny-private"]
+
     @property
     def restricts(self) -> bool:
         """Whether any host is refused."""

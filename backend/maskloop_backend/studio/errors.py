@@ -3,6 +3,8 @@
     MaskloopError
     └── StudioError               Label Studio cannot be reached, or refuses
         ├── StudioAuthError       it does not take the token
+        ├── AddressError          a host that may not be asked (addresses.py)
+        ├── ExchangeError         an exchange that was called off (transport.py)
         └── ImageError            a task's image cannot be had or read
 
 Messages never contain tokens, passwords or label text, and addresses stand in them without their query.

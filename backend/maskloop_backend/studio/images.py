@@ -190,7 +190,7 @@ class ImageFetcher:
             raise ImageError(f"{source.where}: {_DISCREET}", logged=f"{source.where}: {error}") from error
         except httpx.TimeoutException as error:
             raise self._said(source, ImageError(f"{source.where}: its host does not answer in time")) from error
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, zlib.error) as error:
             reason = f"{source.where}: it cannot be fetched: {type(error).__name__}: {error}"
             raise self._said(source, ImageError(reason)) from error
         except ExchangeError as error:
