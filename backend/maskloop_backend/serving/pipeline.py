@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
 from ..studio.errors import ImageError, without_queries
 from ..studio.images import ImageFetcher, Source
-from ..studio.label_config import LabelMapping
+from ..studio.label_config import ImageTag, LabelMapping
 from ..studio.transport import Exchange, Traffic
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
@@ -85,11 +86,57 @@ class _Failed(Exception):  # noqa: N818 - a note on the way to the answer
         self.error = error
 
 
+class _Underway:
+    """A task that is being worked on: the predictions of its images come together to one answer.
+
+    Args:
+        parts: number of its images.
+        build: makes the answer of the predictions by the images' names, in the thread of the last one.
+    """
+
+    def __init__(self, parts: int, build: Callable[[dict[str, Prediction]], bytes]) -> None:
+        self.body: Future[bytes] = Future()
+        self.exchanges: list[Exchange] = []
+        self._parts = parts
+        self._build = build
+        self._lock = threading.Lock()
+        self._predicted: dict[str, Prediction] = {}
+
+    def part(self, name: str, predicted: Future[Prediction]) -> None:
+        """Take the prediction of one image."""
+        try:
+            with self._lock:
+                self._predicted[name] = predicted.result()
+                whole = len(self._predicted) == self._parts
+            if whole:
+                body = self._build(self._predicted)
+                with self._lock:
+                    if not self.body.done():
+                        self.body.set_result(body)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer hears of it
+            self.fail(error)
+        finally:
+            if self.body.done():
+                self._predicted = {}
+
+    def fail(self, error: Exception) -> None:
+        """Let there be no answer; the first reason counts, and nothing else of it is fetched."""
+        with self._lock:
+            if not self.body.done():
+                self.body.set_exception(error)
+        self.stop("another image of the task could not be had")
+
+    def stop(self, reason: str) -> None:
+        """Call off what is being downloaded."""
+        for exchange in self.exchanges:
+            exchange.stop(reason)
+
+
 class Pipeline:
     """Downloads, memory for images, cache and batcher, shared by all requests.
 
     Each task that is under way has a thread, which downloads, decodes, waits for the model and writes the answer: what
-    an image takes is free again as soon as its answer is written, in whatever order the answers go out.
+    an image takes is free again as soon as it is predicted, in whatever order the answers go out.
     """
 
     def __init__(
@@ -134,26 +181,24 @@ class Pipeline:
 
         Closing the generator calls off the downloads and drops the tasks that nobody computes yet.
         """
-        waiting: deque[tuple[dict[str, Any], Future[bytes], Exchange]] = deque()
+        waiting: deque[tuple[dict[str, Any], _Underway]] = deque()
         coming = iter(job.tasks)
         answered = 0
         try:
             while True:
                 while len(waiting) < self._window and (task := next(coming, None)) is not None:
-                    exchange = job.fetcher.exchange(self._traffic)
-                    waiting.append((task, self._start(job, task, exchange), exchange))
+                    waiting.append((task, self._start(job, task)))
                 if not waiting:
                     return
-                task, body, _ = waiting[0]
-                while (outcome := self._outcome(task, body)) is None:
+                task, underway = waiting[0]
+                while (outcome := self._outcome(task, underway.body)) is None:
                     yield None
                 waiting.popleft()
                 answered += 1
                 yield outcome
         finally:
-            for _, body, exchange in waiting:
-                body.cancel()
-                exchange.stop("nobody waits for it any more")
+            for _, underway in waiting:
+                underway.stop("nobody waits for it any more")
             if left := len(job.tasks) - answered:
                 self._metrics.tasks.labels("cancelled").inc(left)
 
@@ -162,24 +207,34 @@ class Pipeline:
         self._bulk.close()
         self._single.close()
 
-    def _start(self, job: Job, task: dict[str, Any], exchange: Exchange) -> Future[bytes]:
-        """Begin with a task and return the promise of its answer."""
+    def _start(self, job: Job, task: dict[str, Any]) -> _Underway:
+        """Begin with a task: with every image that it has; where it has none, the error names the first."""
+        wanted = job.mapping.images
+        there = [image for image in wanted if image.address(task.get("data")) is not None] or wanted[:1]
+        underway = _Underway(len(there), partial(self._built, job))
+        for image in there:
+            exchange = job.fetcher.exchange(self._traffic)
+            underway.exchanges.append(exchange)
+            try:
+                predicted = self._predict(job, task, image, exchange)
+            except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
+                underway.fail(_Failed("image_failed", error))
+                break
+            predicted.add_done_callback(partial(underway.part, image.name))
+        return underway
+
+    def _predict(self, job: Job, task: dict[str, Any], image: ImageTag, exchange: Exchange) -> Future[Prediction]:
+        """Begin with one image and return the promise of its prediction."""
         alone = len(job.tasks) == 1
         lanes, priority, patience = (
             (self._single, WAITING_PERSON, PATIENCE) if alone else (self._bulk, BULK, BULK_PATIENCE)
         )
-        address = _address(job, task)
+        address = _address(job, task, image)
         if job.context is not None and (seen := self._seen_lately(address, job.segmenter.version)) is not None:
-            return lanes.submit("", exchange, lambda: seen, lambda prediction: self._built(job, prediction, task))
-        try:
-            source = job.fetcher.source(task, job.mapping.image_key)
-        except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
-            failed: Future[bytes] = Future()
-            failed.set_exception(_Failed("image_failed", error))
-            return failed
+            return lanes.submit("", exchange, lambda: seen, lambda prediction: prediction)
+        source = first = job.fetcher.source(image.alone(task), image.key)
         hold = self._memory.hold(priority, patience, exchange.check)
         started = 0.0
-        first = source
 
         def download(asked: Source) -> bytes | Onward[bytes]:
             nonlocal source, started
@@ -187,42 +242,42 @@ class Pipeline:
             found = job.fetcher.step(asked, exchange)
             return found if isinstance(found, bytes) else Onward(found.host, partial(download, found))
 
-        def answer(encoded: bytes) -> bytes:
+        def predict(encoded: bytes) -> Prediction:
             try:
                 digest = hashlib.sha256(encoded).hexdigest()
                 cache_key: Key = (digest, job.segmenter.version)
                 prediction = self._cache.get(cache_key)
                 if prediction is None:
                     exchange.check()
-                    image = job.fetcher.decode(encoded, source, hold.room)
-                    hold.keep(image.nbytes // 3 * _BYTES_A_PIXEL)
+                    array = job.fetcher.decode(encoded, source, hold.room)
+                    hold.keep(array.nbytes // 3 * _BYTES_A_PIXEL)
                 del encoded
                 exchange.close()
                 self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
                 if address is not None:
                     self._seen.set(address, (digest, time.monotonic()))
                 if prediction is None:
-                    submit = partial(self._batcher.submit, image, job.segmenter, priority)
-                    del image
-                    prediction = self._predicted(self._cache.get_or_start(cache_key, submit))
-                return self._built(job, prediction, task)
+                    submit = partial(self._batcher.submit, array, job.segmenter, priority)
+                    del array
+                    prediction = self._answered(self._cache.get_or_start(cache_key, submit))
+                return prediction
             finally:
                 hold.release()
                 exchange.close()
 
-        return lanes.submit(first.host, exchange, partial(download, first), answer)
+        return lanes.submit(first.host, exchange, partial(download, first), predict)
 
     @staticmethod
-    def _predicted(promise: Future[Prediction]) -> Prediction:
+    def _answered(promise: Future[Prediction]) -> Prediction:
         try:
             return promise.result()
         except Exception as error:
             raise _Failed("model_failed", error) from error
 
-    def _built(self, job: Job, prediction: Prediction, task: dict[str, Any]) -> bytes:
+    def _built(self, job: Job, predicted: dict[str, Prediction]) -> bytes:
         started = time.perf_counter()
         try:
-            body = self._build(job, prediction, task)
+            body = self._build(job, predicted)
         except Exception as error:
             raise _Failed("build_failed", error) from error
         self._metrics.stage_seconds.labels("build").observe(time.perf_counter() - started)
@@ -252,9 +307,9 @@ class Pipeline:
         return outcome
 
     @staticmethod
-    def _build(job: Job, prediction: Prediction, task: dict[str, Any]) -> bytes:
+    def _build(job: Job, predicted: dict[str, Prediction]) -> bytes:
         built = predictions.build(
-            prediction, job.mapping, job.options, version=job.segmenter.version, context=job.context
+            predicted, job.mapping, job.options, version=job.segmenter.version, context=job.context
         )
         return orjson.dumps(built)
 
@@ -266,11 +321,10 @@ class Pipeline:
         return Outcome(b"[]", reason)
 
 
-def _address(job: Job, task: dict[str, Any]) -> Address | None:
-    """Return where a task's image is; None where that is the image itself, a data URI, which is too long to keep."""
-    data = task.get("data")
-    address = data.get(job.mapping.image_key) if isinstance(data, dict) else None
-    if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
+def _address(job: Job, task: dict[str, Any], image: ImageTag) -> Address | None:
+    """Return where an image of a task is; None where that is the image itself, a data URI, which is too long to keep."""
+    address = image.address(task.get("data"))
+    if address is None or len(address) > LONGEST_ADDRESS:
         return None
     return job.fetcher.studio_url, address
 

@@ -14,7 +14,7 @@ from maskloop_converters.codecs import png
 from maskloop_converters.codecs.tfexample import decode_example, encode_example, read_records, write_records
 from maskloop_converters.errors import DataError, FormatError, TargetError
 from maskloop_converters.formats import tfrecord
-from maskloop_converters.formats.labels import read_labels
+from maskloop_converters.formats.label_files import read_labels
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 

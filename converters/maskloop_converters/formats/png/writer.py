@@ -25,7 +25,7 @@ from ..gate import gated
 from ..images import ImageMode, Images, place
 from ..labels import color_table, labels_to_json, palette
 from ..records import dumps, image_to_json, region_to_json
-from .layout import INDEX
+from .entries import INDEX
 
 MaskKind = Literal["auto", "index", "color", "binary"]
 WrittenLayout = Literal["folders", "voc", "camvid"]

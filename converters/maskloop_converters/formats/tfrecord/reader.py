@@ -19,7 +19,8 @@ from ...options import LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..images import probe
-from ..labels import find_label_file, label_names, labels_from_json, read_labels
+from ..label_files import find_label_file, read_labels
+from ..labels import label_names, labels_from_json
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, region_from_json, whole_number
 from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files
