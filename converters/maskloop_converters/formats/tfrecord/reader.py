@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +214,9 @@ def _labels_beside(root: Path, schema: Schema) -> LabelSet:
 
 def _schema_of(found: list[Files]) -> Schema:
     """Return the schema that the features of the first record make; FormatError lists what is there."""
-    first = found[0].paths[0]
-    for _, (record, where) in _records(first, ErrorPolicy()):
+    shards = [path for files in found for path in files.paths]
+    # Writers that deal records out by hash leave some shards empty.
+    for _, (record, where) in chain.from_iterable(_records(path, ErrorPolicy()) for path in shards):
         names = _decoded(record, where)
         if MAP in names:
             return "panoptic" if _text(names, MAP_FORMAT) == "raw" else "segmentation"
@@ -226,7 +228,9 @@ def _schema_of(found: list[Files]) -> Schema:
             f"{where}: its features are those of no schema with masks: {', '.join(sorted(names))[:300]}; expected {MAP} "
             f"(DeepLab), {OBJECT_MASKS} (Object Detection API), or image with {TFDS_MAP} or {TFDS_MASKS} (TFDS)"
         )
-    raise FormatError(f"{first} holds no record, and no {LABELS} beside says what it would be")
+    raise FormatError(
+        f"{shards[0]} holds no record, nor does any other shard, and no {LABELS} beside says what it would be"
+    )
 
 
 def _records(path: Path, policy: ErrorPolicy) -> Iterator[tuple[int, tuple[bytes, str]]]:
