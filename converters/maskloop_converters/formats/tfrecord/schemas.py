@@ -106,7 +106,8 @@ class Picture:
             new, kind = _as_png(new, where), "PNG"
         if new is not data:
             report.notes.add("images encoded anew for TensorFlow (the original is kept beside)", where)
-        return cls(new, kind.lower(), 3, data if new is not data else None)
+        channels = info.channels if new is data else probe(new, where).channels
+        return cls(new, kind.lower(), channels, data if new is not data else None)
 
 
 def _as_png(data: bytes, where: str) -> bytes:

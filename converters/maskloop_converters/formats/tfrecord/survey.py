@@ -93,7 +93,9 @@ def schema_of(found: list[Files]) -> Schema:
             f"{first.parent}: none of the first {boxes} records has masks; expected {MAP} (DeepLab) or {OBJECT_MASKS} "
             "(Object Detection API)"
         )
-    raise FormatError(f"{first} holds no record, and no {LABELS} beside says what it would be")
+    raise FormatError(
+        f"{first} holds no record, nor does any other shard, and no {LABELS} beside says what it would be"
+    )
 
 
 def named_in_records(found: list[Files]) -> LabelSet | None:
