@@ -253,7 +253,7 @@ class _Writer:
             if self.masks == "auto":
                 return None
             raise TargetError(
-                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use masks='color' or 'binary'"
+                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use --masks color or binary"
             )
         else:
             colors = palette(self.colors) if self.colored and ids.dtype == np.uint8 else None
