@@ -64,7 +64,9 @@ def test_a_list_of_another_machine_does_not_mix_up_images_of_one_name(tmp_path: 
     picture(tmp_path / "truth" / "1.png", (2, 3))
     for part in ("train", "val"):
         (tmp_path / f"{part}.txt").write_text(f"/home/me/{part}/pictures/1.png /home/me/{part}/truth/1.png\n")
-    with pytest.raises(FormatError, match=r"/home/me/train/pictures/1\.png and /home/me/val/pictures/1\.png both lead to"):
+    with pytest.raises(
+        FormatError, match=r"/home/me/train/pictures/1\.png and /home/me/val/pictures/1\.png both lead to"
+    ):
         png.read(tmp_path)
     (tmp_path / "val.txt").unlink()
     (found,) = png.read(tmp_path)
