@@ -19,7 +19,7 @@ from maskloop_backend.active.simulation import Rounds, comparison, curves, simul
 from maskloop_backend.active.strategies import STRATEGIES
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.training.dataset import Examples, read_source
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     assert validation is not None
     train, measured = Examples(dataset, dataset.labels), Examples(validation, dataset.labels)
     architecture = Architecture(len(dataset.labels.classes), backbone="vgg16", head=False)
-    network = build_fcn32s(architecture, weights=options.weights)
+    network = build_fcn(architecture, weights=options.weights)
     bundle = Bundle.create(network, architecture, dataset.labels)
     plan = Rounds(
         tuple(options.strategies), options.start, options.step, options.rounds, options.seeds, options.training_steps

@@ -68,13 +68,13 @@ def make_model(home: Path, backbone: str) -> None:
 
     from maskloop_backend.model.bundle import Bundle
     from maskloop_backend.model.config import Architecture
-    from maskloop_backend.model.fcn32s import build_fcn32s
+    from maskloop_backend.model.fcn import build_fcn
     from maskloop_backend.registry.store import Registry
     from maskloop_converters.samples import LabelSet
 
     keras.utils.set_random_seed(0)
     architecture = Architecture(backbone=backbone, classes=len(NAMES))
-    model = build_fcn32s(architecture)
+    model = build_fcn(architecture)
     # The score layer begins at zero: every pixel would be of class 0.
     score = model.get_layer("score")
     kernel, bias = score.get_weights()

@@ -310,12 +310,12 @@ def small_model(home: Path) -> Path:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from maskloop_backend.model.bundle import Bundle
     from maskloop_backend.model.config import Architecture
-    from maskloop_backend.model.fcn32s import build_fcn32s
+    from maskloop_backend.model.fcn import build_fcn
     from maskloop_backend.registry.store import Registry
     from maskloop_converters.samples import LabelSet
 
     architecture = Architecture(backbone="small", classes=2)
     registry = Registry(home)
     labels = LabelSet.from_names(["road", "car"])
-    registry.promote(registry.add(Bundle.create(build_fcn32s(architecture), architecture, labels)))
+    registry.promote(registry.add(Bundle.create(build_fcn(architecture), architecture, labels)))
     return home

@@ -12,7 +12,7 @@ import pytest
 
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_converters.samples import LabelSet
 
@@ -30,7 +30,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return a client of label-studio-ml's own application around our model."""
     architecture = Architecture(backbone="small", classes=2)
     registry = Registry(tmp_path)
-    bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["road", "car"]))
+    bundle = Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(["road", "car"]))
     registry.promote(registry.add(bundle))
     monkeypatch.setenv("MASKLOOP_HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))

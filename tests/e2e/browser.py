@@ -42,6 +42,11 @@ _ALL_DRAWN = """count => {
     return false;
   });
 }"""
+# So many regions are there and every one of them has what it needs to be drawn.
+_READY = """count => {
+  const selected = window.Htx?.annotationStore?.selected;
+  return selected && selected.regions.length === count && selected.objects.every(object => object.isReady !== false);
+}"""
 # The task's image, not one of the thumbnails beside it.
 _BOX = """() => {
   const area = image => image.getBoundingClientRect().width * image.getBoundingClientRect().height;
@@ -140,6 +145,64 @@ class Person:
             self.page.mouse.move(x, y, steps=10)
         self.page.mouse.up()
         self.page.wait_for_function(there, arg=count + 1)
+
+    def look_at(self, project: int, task: int, *, regions: int) -> None:
+        """Open one task, whatever kinds of regions it has, and wait until the editor is ready and quiet."""
+        self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
+        self.page.wait_for_function(_READY, arg=regions)
+        self._settle()
+
+    def select(self, label: str) -> None:
+        """Click a region in the list of regions, by its label."""
+        self.page.locator("[class*=outliner-item]").filter(has_text=label).first.click()
+        chosen = "label => window.Htx.annotationStore.selected.selectedRegions.some(r => r.labels.includes(label))"
+        self.page.wait_for_function(chosen, arg=label)
+
+    def deselect(self) -> None:
+        """Leave no region selected."""
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_function("() => window.Htx.annotationStore.selected.selectedRegions.length === 0")
+
+    def stroke(self, tool: str, *points: tuple[float, float]) -> None:
+        """Paint with a tool, by its hotkey ('b' brush, 'e' eraser), in the region that is selected.
+
+        Args:
+            tool: hotkey.
+            points: (x, y) of the stroke, shares of the image's width and height.
+        """
+        box = self.page.evaluate(_BOX)
+        self.page.keyboard.press(tool)
+        touches = "() => window.Htx.annotationStore.selected.selectedRegions[0].touches.length"
+        before = self.page.evaluate(touches)
+        at = [(box["left"] + x * box["width"], box["top"] + y * box["height"]) for x, y in points]
+        self.page.mouse.move(*at[0])
+        self.page.mouse.down()
+        for x, y in at[1:]:
+            self.page.mouse.move(x, y, steps=10)
+        self.page.mouse.up()
+        self.page.wait_for_function(f"before => ({touches})() > before", arg=before)
+
+    def seen(self) -> NDArray[np.uint8]:
+        """Return the screen over the image: uint8 (H, W, 3), sampled at the centre of every image pixel."""
+        self._settle()
+        box = self.page.evaluate(_BOX)
+        screen = np.array(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
+        width, height = box["pixels"]
+        rows = (box["top"] + (np.arange(height) + 0.5) * box["height"] / height).astype(int)
+        columns = (box["left"] + (np.arange(width) + 0.5) * box["width"] / width).astype(int)
+        return screen[np.ix_(rows, columns)]
+
+    def _settle(self) -> None:
+        """Wait until two pictures of the page, some frames apart, are the same; the mouse is out of the way."""
+        self.page.mouse.move(1, 1)
+        before = b""
+        for _ in range(100):
+            self.page.evaluate("() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 150))")
+            now = self.page.screenshot()
+            if now == before:
+                return
+            before = now
+        raise AssertionError("the page does not come to rest")
 
     def submit(self) -> None:
         """Press Submit and wait for Label Studio to have stored the annotation."""

@@ -10,7 +10,7 @@ import pytest
 from maskloop_backend.demo import scenes
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.local import LocalStudio
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 def registry(tmp_path: Path) -> Registry:
     made = Registry(tmp_path / "home")
     architecture = Architecture(2, "small", head=False)
-    bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["sky", "road"]))
+    bundle = Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(["sky", "road"]))
     made.promote(made.add(bundle))
     return made
 

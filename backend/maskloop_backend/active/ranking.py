@@ -52,7 +52,8 @@ def rank(
 
     Args:
         bundle: the model version that is asked.
-        images: (id, uint8 (H, W, 3) RGB) of those that are not labelled; taken one at a time.
+        images: (id, uint8 (H, W, 3) RGB) of those that are not labelled; taken one at a time. Several in a row of one id
+            are one task: the most useful of them stands for it.
         strategy: see :func:`.strategies.choose`.
         budget: size of the batch; None takes all images.
         labelled: the same of those that are labelled; only diversity looks at them.
@@ -71,8 +72,13 @@ def rank(
     def look(source: Iterable[tuple[str, NDArray[np.uint8]]], into: list[Signals], names: list[str]) -> None:
         nonlocal seen
         for name, image in source:
+            signals = _UNSEEN if prober is None else prober.probe([image])[0]
+            if names and names[-1] == name:
+                if prober is not None and usefulness(strategy, signals) > usefulness(strategy, into[-1]):
+                    into[-1] = signals
+                continue
             names.append(name)
-            into.append(_UNSEEN if prober is None else prober.probe([image])[0])
+            into.append(signals)
             seen += 1
             if each is not None:
                 each(seen)

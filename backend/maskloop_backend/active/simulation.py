@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from maskloop_converters.errors import DataError
 
+from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import STRIDE
+from ..model.fcn import output_of
 from ..training.dataset import Examples
 from ..training.loss import median_frequency
 from ..training.metrics import VOID, ConfusionMatrix
@@ -31,7 +33,6 @@ from .uncertainty import PASSES, Measure, RandomDropout, Signals, bald, entropy,
 # Every so manieth row and column of an image is trained on and asked for its uncertainty.
 GRID = 4
 _KERNEL, _WIDTH, _DROPOUT = 3, 128, 0.5
-_LAST_POOLING = "block5_pool"
 Weights = list[NDArray[np.float32]]
 
 # Images that go through the learner together.
@@ -299,7 +300,9 @@ class _Learner:
         self._cells = int(-(-sides[0] // STRIDE)), int(-(-sides[1] // STRIDE))
         self._size = self._cells[0] * STRIDE, self._cells[1] * STRIDE
         model = bundle.model
-        front = keras.Model(model.input, model.get_layer(_LAST_POOLING).output)
+        front = keras.Model(
+            model.input, output_of(model, backbone(bundle.record.architecture.backbone).blocks[-1].output)
+        )
         self._channels = int(front.output.shape[-1])
         total = 2 * len(train) + len(validation)
         self._train, self._targets = self._through(front, train, 2, lambda done: each(done, total))

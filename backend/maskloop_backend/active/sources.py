@@ -33,7 +33,8 @@ class Source:
 
     Attributes:
         names: of all images, in order.
-        images: gives (name, uint8 (H, W, 3) RGB after EXIF rotation) of each.
+        images: gives (name, uint8 (H, W, 3) RGB after EXIF rotation) of each; a task with several images gives them one
+            after the other, under one name.
     """
 
     names: tuple[str, ...]
@@ -93,7 +94,7 @@ def from_project(
         StudioError: Label Studio does not answer.
     """
     found = client.project(project)
-    key = label_config.parse(str(found["label_config"])).image_key
+    tags = label_config.parse(str(found["label_config"])).images
     ids = [task.id for task in client.task_states(int(found["id"])) if bool(task.annotations) == annotated]
     if not ids and not annotated:
         raise SourceError(f"project {found['id']} has no task without an annotation")
@@ -102,13 +103,14 @@ def from_project(
         missing = 0
         for task in ids:
             described: dict[str, Any] = client.task(task)
+            there = [tag for tag in tags if tag.address(described.get("data")) is not None] or tags[:1]
             try:
-                image = fetcher.fetch(described, key).array
+                pictures = [fetcher.fetch(tag.alone(described), tag.key).array for tag in there]
             except ImageError as error:
                 missing += 1
                 lost(task, error)
                 continue
-            yield str(task), image
+            yield from ((str(task), picture) for picture in pictures)
         if missing and missing == len(ids):
             raise SourceError(f"none of the {missing} images of project {found['id']} can be had")
 

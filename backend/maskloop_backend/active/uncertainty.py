@@ -18,7 +18,9 @@ from PIL import Image
 from maskloop_converters.errors import DataError
 
 from ..inference.score import TOP_SHARE, region_of_interest
+from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
+from ..model.fcn import LAST, boundary, output_of
 from ..model.preprocessing import missing
 
 Measure = Literal["entropy", "margin", "bald"]
@@ -28,9 +30,6 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 PASSES = 8
 # A longer side is shrunk to it: uncertainty is smooth over a cell of 32 pixels, and memory stays bounded.
 MAX_SIDE = 1024
-
-_LAST_POOLING = "block5_pool"
-_UPSAMPLING = "upsampling"
 
 
 class UncertaintyError(DataError):
@@ -69,6 +68,15 @@ class RandomDropout(keras.layers.Dropout):  # type: ignore[misc]
         return super().call(inputs, training=True)
 
 
+@keras.saving.register_keras_serializable("maskloop")
+class RandomChannelDropout(keras.layers.SpatialDropout2D):  # type: ignore[misc]
+    """The same for whole channels."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the inputs with random channels of them 0, the others scaled up."""
+        return super().call(inputs, training=True)
+
+
 class Prober:
     """Asks a model version how unsure it is.
 
@@ -100,9 +108,10 @@ class Prober:
         classes = bundle.labels.classes
         background = bundle.labels.background_id
         self._background = next((k for k, label in enumerate(classes) if label.id == background), None)
-        pooled = model.get_layer(_LAST_POOLING).output
-        self._front = keras.Model(model.input, pooled)
-        self._tail = _tail(model, pooled, None)
+        # what the head and the scores read, the last feature map first
+        read = boundary(model, backbone(bundle.record.architecture.backbone).blocks[-1].output)
+        self._front = keras.Model(model.input, read)
+        self._tail = keras.Model(read, output_of(model, LAST))
         self._random_tail = None
         if "bald" in self._measures:
             if not any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in model.layers):
@@ -110,7 +119,7 @@ class Prober:
                     f"{bundle.version or 'the model'} has no dropout, which BALD needs: train it with its head "
                     "(`maskloop train --head`), or choose entropy or margin"
                 )
-            self._random_tail = _tail(model, pooled, seed)
+            self._random_tail = _random_tail(self._tail, seed)
 
     def probe(self, images: Sequence[NDArray[np.uint8]], each: Callable[[int], None] | None = None) -> list[Signals]:
         """Return the signals of images.
@@ -138,7 +147,7 @@ class Prober:
             probability.argmax(-1).astype(np.uint8),
             {measure: maps[measure] for measure in self._measures},
             maps["entropy"],
-            np.asarray(keras.ops.convert_to_numpy(features), np.float32)[0],
+            np.asarray(keras.ops.convert_to_numpy(features[0]), np.float32)[0],
             len(self.labels.classes),
             self._background,
         )
@@ -229,20 +238,16 @@ def top_mean(values: NDArray[np.float32], share: float = TOP_SHARE) -> float:
     return float(np.partition(values.ravel(), values.size - count)[values.size - count :].mean())
 
 
-def _tail(model: keras.Model, features: Any, seed: int | None) -> keras.Model:
-    """Return the layers from the last pooling to the upsampled scores; with a seed, its dropout is always random."""
-    names = [layer.name for layer in model.layers]
-    after = model.layers[names.index(_LAST_POOLING) + 1 : names.index(_UPSAMPLING) + 1]
-    start = keras.Input(features.shape[1:], dtype=features.dtype)
-    x = start
-    for layer in after:
-        if isinstance(layer, keras.layers.Dropout):
-            if seed is None:
-                continue
-            x = RandomDropout(layer.rate, seed=seed + len(layer.name), dtype=layer.dtype_policy)(x)
-        else:
-            x = layer(x)
-    return keras.Model(start, x)
+def _random_tail(tail: keras.Model, seed: int) -> keras.Model:
+    """Return the same layers with dropout that is always random."""
+
+    def replaced(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.Dropout):
+            return layer
+        kind = RandomChannelDropout if isinstance(layer, keras.layers.SpatialDropout2D) else RandomDropout
+        return kind(layer.rate, seed=seed + len(layer.name), dtype=layer.dtype_policy)
+
+    return keras.models.clone_model(tail, clone_function=replaced)
 
 
 def _shrunk(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:

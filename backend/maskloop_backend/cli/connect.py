@@ -41,7 +41,10 @@ def command(
     """Register the backend in a Label Studio project, the right way.
 
     Sets the connection's title to the model version (Label Studio's uncertainty sampling needs that), gives the webhook
-    the backend's credentials, removes duplicates, and retrieves predictions. Running it again puts right what was changed.
+    the backend's credentials, removes duplicates, and retrieves predictions. Running it again puts right what was changed,
+    and fetches predictions anew that were made for another label config. It says what of the label config does not fit the
+    model; a config that cannot be pre-filled is refused, and exits with 1, as does a project none of whose tasks gets a
+    prediction, with the first reasons.
 
     \b
     maskloop connect --project "Street scenes"
@@ -65,12 +68,12 @@ def command(
         )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))
-        return
-    for line in done.changes:
+        raise SystemExit(int(retrieve and done.tasks > 0 and not done.tasks_with_predictions))
+    for line in (*done.changes, *done.notes):
         click.echo(line, err=True)
     click.echo(
         f"project {done.project} shows masks of {done.model_version}: "
         f"{done.tasks_with_predictions} of {done.tasks} tasks have predictions"
     )
-    if retrieve and done.tasks_with_predictions < done.tasks:
-        click.echo("the backend's log says why the others have none", err=True)
+    if retrieve:
+        options.say_why_none(done.tasks_with_predictions, done.tasks, done.reasons)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..studio.connect import BackendLogin
+    from ..studio.login import BackendLogin
 
 home = click.option(
     "--home",
@@ -59,7 +59,7 @@ def required_token(token: str | None) -> str:
 
 def backend_login(user: str | None) -> BackendLogin | None:
     """Return the backend's credentials from the option and the environment, None where none were given."""
-    from ..studio.connect import BackendLogin
+    from ..studio.login import BackendLogin
 
     password = os.environ.get("MASKLOOP_BASIC_AUTH_PASSWORD")
     if not user:
@@ -71,3 +71,15 @@ def backend_login(user: str | None) -> BackendLogin | None:
     if not password:
         raise click.UsageError("--basic-auth-user needs the password in MASKLOOP_BASIC_AUTH_PASSWORD")
     return BackendLogin(user, password)
+
+
+def say_why_none(have: int, tasks: int, reasons: tuple[str, ...]) -> None:
+    """Say why tasks have no prediction; where none has one, end the command with 1."""
+    if have >= tasks:
+        return
+    for reason in reasons:
+        click.echo(f"no prediction: {reason}", err=True)
+    if not reasons:
+        click.echo("the backend's log says why the others have none", err=True)
+    if not have:
+        raise SystemExit(1)

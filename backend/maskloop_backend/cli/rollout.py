@@ -34,8 +34,9 @@ def command(
 ) -> None:
     """Move the Label Studio PROJECT (id or title) to a model VERSION, and back.
 
-    Without VERSION it is the one that the backend serves. Predictions are fetched for tasks without an annotation; the
-    order of uncertainty sampling follows the version's scores. Annotations are never touched.
+    Without VERSION it is the one that the backend serves. Predictions are fetched for tasks without an annotation, anew
+    where they were made for another label config; the order of uncertainty sampling follows the version's scores.
+    Annotations are never touched. Exits with 1 where no task gets a prediction, with the first reasons.
 
     \b
     maskloop rollout "Street scenes"                                         after a promotion
@@ -64,12 +65,13 @@ def command(
         )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))
-        return
+        raise SystemExit(int(done.tasks > 0 and not done.tasks_with_predictions))
+    if done.renewed:
+        click.echo(f"predictions of {done.renewed} tasks, made for another label config, fetched anew", err=True)
     if done.removed:
         click.echo(f"{done.removed} predictions of other versions deleted", err=True)
     click.echo(
         f"project {done.project} shows masks of {done.model_version}: "
         f"{done.tasks_with_predictions} of {done.tasks} tasks that wait for an annotation have predictions"
     )
-    if done.tasks_with_predictions < done.tasks:
-        click.echo("the backend's log says why the others have none", err=True)
+    options.say_why_none(done.tasks_with_predictions, done.tasks, done.reasons)

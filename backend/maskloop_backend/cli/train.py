@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..model.backbones.table import BACKBONES
 from . import options, quiet
 
 
@@ -14,10 +15,10 @@ from . import options, quiet
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--backbone",
-    type=click.Choice(["small", "vgg16"]),
+    type=click.Choice(list(BACKBONES)),
     default="small",
     show_default=True,
-    help="small trains from scratch in minutes on a CPU; vgg16 is the paper's.",
+    help="small trains from scratch in minutes on a CPU; vgg16 is the paper's. All others want --weights imagenet.",
 )
 @click.option(
     "--head/--no-head", default=True, show_default=True, help="The paper's fc6 and fc7 (vgg16: 120 M weights)."

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from maskloop_converters.errors import DataError
 
 from ..model.bundle import Bundle
-from ..model.fcn32s import build_fcn32s
+from ..model.fcn import backbone_layers, build_fcn
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -38,8 +38,9 @@ class KerasRuntime:
     def __init__(self, bundle: Bundle, *, precision: Precision = "auto") -> None:
         self.precision = _resolve(precision)
         model = bundle.model
-        # the policy of a layer of the backbone; input and output are float32 always
-        if model.get_layer("block1_conv1").compute_dtype != self.precision:
+        # the policy of the backbone's layers; input and output are float32 always
+        layer = backbone_layers(model, bundle.record.architecture.backbone)[-1]
+        if layer.compute_dtype != self.precision:
             model = _recast(bundle, "float32" if self.precision == "float32" else "mixed_bfloat16")
         self._logits = _compiled_network(model, lambda logits: logits)
         self._labels = _compiled_network(model, _decide)
@@ -166,7 +167,7 @@ def _compiled_enlarging(classes: int) -> Callable[..., Any]:
 def _recast(bundle: Bundle, dtype: str) -> keras.Model:
     """Return a copy of the bundle's network that computes in another precision."""
     record = bundle.record
-    model = build_fcn32s(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
+    model = build_fcn(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
     for layer, source in zip(model.layers, bundle.model.layers, strict=True):
         if source.weights:
             layer.set_weights(source.get_weights())

@@ -37,18 +37,9 @@ from ..training.batches import Emphasis
 from ..training.dataset import Examples
 from ..training.settings import TrainingSettings
 from ..training.trainer import TrainingResult, train
-from .corrections import (
-    Change,
-    Collected,
-    CorrectionsError,
-    Role,
-    as_dataset,
-    channels,
-    from_dataset,
-    from_export,
-    from_project,
-    summary,
-)
+from .changes import Change, channels, summary
+from .collected import Collected, CorrectionsError, Role, as_dataset
+from .corrections import from_dataset, from_export, from_project
 from .holdout import SHARE, Holdout, project_directory
 from .progress import RetrainProgress, SilentRetraining
 
@@ -123,7 +114,7 @@ class RetrainResult:
         reason: why, or why not.
         report: the HTML file.
         decision: of the gate.
-        changed: what annotators changed, see :func:`.corrections.summary`.
+        changed: what annotators changed, see :func:`.changes.summary`.
         counts: images by role, and what was left out by kind.
         notes: what else should be known.
         training: the training's own result.

@@ -1,4 +1,4 @@
-"""FCN-32s: backbones, head, upsampling, weights, and the bundle that keeps them together with labels and metrics.
+"""FCNs: backbones, scores, upsampling, weights, and the bundle that keeps them together with labels and metrics.
 
 This module imports nothing: `config` and `record` work without Keras, the others import it.
 """

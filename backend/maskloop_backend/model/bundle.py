@@ -16,8 +16,9 @@ from maskloop_converters import __version__
 from maskloop_converters.atomic import atomic_directory
 from maskloop_converters.samples import LabelSet
 
+from .backbones.table import backbone
 from .config import Architecture, Preprocessing
-from .fcn32s import build_fcn32s
+from .fcn import build_fcn
 from .record import (
     RECORD_FILE,
     WEIGHTS_FILE,
@@ -37,7 +38,7 @@ class Bundle:
     """A Keras model and its record.
 
     Attributes:
-        model: images (B, H, W, 3) RGB 0..255 -> logits float32 (B, H, W, K); see :func:`build_fcn32s`.
+        model: images (B, H, W, 3) RGB 0..255 -> logits float32 (B, H, W, K); see :func:`build_fcn`.
         record: what is known of it; ``record.version`` is '' until it is saved.
     """
 
@@ -61,10 +62,10 @@ class Bundle:
         """Return a new, unsaved bundle of a model, made now by this maskloop.
 
         Args:
-            model: what ``build_fcn32s(architecture, preprocessing=preprocessing)`` gave, trained.
+            model: what ``build_fcn(architecture, preprocessing=preprocessing)`` gave, trained.
             architecture: of the model.
             labels: one class an output channel.
-            preprocessing: as given to build_fcn32s; None where it was None there.
+            preprocessing: as given to build_fcn; None where it was None there.
             max_side: see :class:`ModelRecord`, like the arguments after it.
             metrics: JSON values by name.
             settings: JSON values by name.
@@ -81,7 +82,7 @@ class Bundle:
             )
         record = ModelRecord(
             architecture=architecture,
-            preprocessing=preprocessing or Preprocessing.of(architecture.backbone),
+            preprocessing=preprocessing or backbone(architecture.backbone).preprocessing,
             labels=labels,
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             code_version=__version__,
@@ -124,8 +125,8 @@ class Bundle:
         # the same layers without the optimiser, whose moments would treble the file and change its hash (as names would)
         keras.Model(self.model.inputs, self.model.outputs, name=self.model.name).save_weights(weights)
         sha256 = file_sha256(weights)
-        backbone, created = self.record.architecture.backbone, self.record.created
-        record = dataclasses.replace(self.record, sha256=sha256, version=version_name(backbone, created, sha256))
+        version = version_name(self.record.architecture, self.record.created, sha256)
+        record = dataclasses.replace(self.record, sha256=sha256, version=version)
         text = json.dumps(record.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
         return Bundle(self.model, record)
@@ -138,13 +139,13 @@ class Bundle:
 
         Args:
             directory: that :meth:`save` made.
-            dtype: Keras dtype policy of the network, see :func:`build_fcn32s`.
+            dtype: Keras dtype policy of the network, see :func:`build_fcn`.
 
         Raises:
             BundleError: damaged, half-written or changed; the message names the file.
         """
         record = verify(directory)
-        model = build_fcn32s(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
+        model = build_fcn(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
         try:
             model.load_weights(directory / WEIGHTS_FILE)
         except (ValueError, OSError, KeyError) as error:

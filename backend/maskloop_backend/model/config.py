@@ -1,67 +1,80 @@
-"""What a network is made of and what it expects as input, as plain records that need no Keras."""
+"""What a network is made of, as a plain record that needs no Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from maskloop_converters.errors import DataError
 
-Backbone = Literal["vgg16", "small"]
-Upsampling = Literal["dense", "per_class"]
-Channels = Literal["RGB", "BGR"]
+from .backbones.table import backbone
+from .inputs import Preprocessing, checked
 
-# Product of the five poolings: the last feature map is this many times smaller than the image.
+__all__ = ["CLASS_LAYERS", "MAX_CLASSES", "STRIDE", "STRIDES", "Architecture", "Preprocessing", "Stride", "Upsampling"]
+
+Upsampling = Literal["dense", "per_class"]
+Stride = Literal[32, 16, 8, 4]
+STRIDES: tuple[Stride, ...] = get_args(Stride)
+
+# The last feature map of every backbone is this many times smaller than the image; images are padded to its multiples.
 STRIDE = 32
+
+# How the names of the layers begin whose sizes depend on the number of classes.
+CLASS_LAYERS = ("score", "upsampling")
 
 # A label map is uint8.
 MAX_CLASSES = 256
 
 
-def _checked(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as keyword arguments of a dataclass; DataError names what is missing or unknown."""
-    known = {field.name for field in fields(cls)}
-    if set(values) != known:
-        missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
-        raise DataError(f"{cls.__name__}: missing keys {missing}, unknown keys {unknown}; expected {sorted(known)}")
-    return dict(values)
-
-
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The shape of an FCN-32s; with the weights it is the whole network.
+    """The shape of an FCN; with the weights it is the whole network.
 
     Attributes:
         classes: K, the number of output channels, 1..256.
-        backbone: 'vgg16' (13 convolutions, ImageNet weights exist) or 'small' (VGG-shaped, 0.6 M parameters, batch
-            normalisation, trains from scratch in minutes on two CPU cores).
-        head: True puts the backbone's fc6 and fc7 between its last pooling and the score layer (102.8 M of VGG16's
-            134 M parameters are fc6); False scores the last pooling directly.
-        dropout: fraction dropped after fc6 and fc7 while training, 0 <= dropout < 1.
+        backbone: a name of :data:`~.backbones.table.BACKBONES`: 'vgg16' (13 convolutions, the paper's), 'small'
+            (VGG-shaped, 0.6 M parameters, trains from scratch in minutes on two CPU cores), 'efficientnet-lite0', ...
+        head: True puts the backbone's head between its last block and the score layer: VGG16's fc6 and fc7 (102.8 M of
+            its 134 M parameters are fc6), EfficientNet-Lite's 1280 channels; False scores the last block directly.
+        dropout: fraction dropped in the head while training, 0 <= dropout < 1; None takes the backbone's.
         upsampling: 'dense' is the paper's transposed convolution, every class map feeding every class map;
             'per_class' is its diagonal: K times fewer weights, no mixing of classes.
         upsampling_trainable: False keeps the initial linear interpolation.
+        stride: of the finest scores: 32 reads the last map alone (FCN-32s); 16, 8 and 4 add scores of earlier maps.
     """
 
     classes: int
-    backbone: Backbone = "vgg16"
+    backbone: str = "vgg16"
     head: bool = True
-    dropout: float = 0.5
+    dropout: float | None = None
     upsampling: Upsampling = "dense"
     upsampling_trainable: bool = True
+    stride: int = 32
 
     def __post_init__(self) -> None:
         if not 1 <= self.classes <= MAX_CLASSES:
-            raise DataError(f"an FCN-32s has 1 to {MAX_CLASSES} classes (label maps are uint8), got {self.classes}")
-        for name, value, allowed in (
-            ("backbone", self.backbone, get_args(Backbone)),
-            ("upsampling", self.upsampling, get_args(Upsampling)),
-        ):
-            if value not in allowed:
-                raise DataError(f"there is no {name} {value!r}; there are: {', '.join(allowed)}")
-        if not 0 <= self.dropout < 1:
+            raise DataError(f"an FCN has 1 to {MAX_CLASSES} classes (label maps are uint8), got {self.classes}")
+        entry = backbone(self.backbone)
+        if self.upsampling not in get_args(Upsampling):
+            raise DataError(f"there is no upsampling {self.upsampling!r}; there are: {', '.join(get_args(Upsampling))}")
+        if self.stride not in STRIDES:
+            raise DataError(f"an FCN has the stride {', '.join(map(str, STRIDES))}, got {self.stride!r}")
+        absent = [stride for stride in self.strides if stride not in entry.taps]
+        if absent:
+            raise DataError(
+                f"the backbone {self.backbone} has no tap at stride {absent[0]}, which an FCN-{self.stride}s needs; "
+                f"it has: {', '.join(map(str, sorted(entry.taps)))}"
+            )
+        if self.dropout is None:
+            object.__setattr__(self, "dropout", entry.dropout)
+        elif not 0 <= self.dropout < 1:
             raise DataError(f"dropout is a fraction in 0 <= dropout < 1, got {self.dropout!r}")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The strides of all its score layers, from 32 on down."""
+        return tuple(stride for stride in STRIDES if stride >= self.stride)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -70,45 +83,5 @@ class Architecture:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Architecture:
         """Return the record of what :meth:`to_json` gave; DataError names a key that is missing or unknown."""
-        return cls(**_checked(cls, values))
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How RGB values 0..255 become the network's input: ``(image[channels] - mean) * scale``; the model applies it.
-
-    Attributes:
-        channels: order in which the network wants the colours.
-        mean: subtracted from each channel, in that order, in grey levels 0..255.
-        scale: factor after the subtraction.
-    """
-
-    channels: Channels
-    mean: tuple[float, float, float]
-    scale: float
-
-    def __post_init__(self) -> None:
-        if self.channels not in get_args(Channels):
-            raise DataError(f"there is no channel order {self.channels!r}; there are: {', '.join(get_args(Channels))}")
-        if len(self.mean) != 3:
-            raise DataError(f"preprocessing needs 3 mean values, one a channel, got {self.mean!r}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        return {"channels": self.channels, "mean": list(self.mean), "scale": self.scale}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Return the record of what :meth:`to_json` gave; DataError names a key that is missing or unknown."""
-        checked = _checked(cls, values)
-        return cls(**{**checked, "mean": tuple(checked["mean"])})
-
-    @classmethod
-    def of(cls, backbone: Backbone) -> Preprocessing:
-        """Return what a backbone's weights were, or will be, trained with.
-
-        VGG16's are the ImageNet means that Keras subtracts in its 'caffe' mode (keras.applications.vgg16).
-        """
-        if backbone == "vgg16":
-            return cls("BGR", (103.939, 116.779, 123.68), 1.0)
-        return cls("RGB", (127.5, 127.5, 127.5), 1 / 63.75)
+        # records from before there were skips do not say that they have none
+        return cls(**checked(cls, {"stride": 32, **values}))

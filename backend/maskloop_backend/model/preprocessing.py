@@ -45,21 +45,21 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
     Args:
         channels: 'RGB' or 'BGR'.
         mean: three values in that order, grey levels.
-        scale: factor after the subtraction.
+        scale: factor after the subtraction, or one a channel.
         **kwargs: as of keras.layers.Layer.
     """
 
-    def __init__(self, channels: str, mean: Sequence[float], scale: float, **kwargs: Any) -> None:
+    def __init__(self, channels: str, mean: Sequence[float], scale: float | Sequence[float], **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.channels = channels
         self.mean = tuple(mean)
-        self.scale = scale
+        self.scale = scale if isinstance(scale, (int, float)) else tuple(scale)
 
     def call(self, images: Any) -> Any:
         """Return the network's input, float32 of the same shape."""
         images = ops.cast(images, "float32")
         ordered = images[..., ::-1] if self.channels == "BGR" else images
-        return (ordered - np.asarray(self.mean, np.float32)) * np.float32(self.scale)
+        return (ordered - np.asarray(self.mean, np.float32)) * np.asarray(self.scale, np.float32)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the input's shape."""
@@ -67,16 +67,17 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make the same layer."""
-        return {**super().get_config(), "channels": self.channels, "mean": list(self.mean), "scale": self.scale}
+        scale = list(self.scale) if isinstance(self.scale, tuple) else self.scale
+        return {**super().get_config(), "channels": self.channels, "mean": list(self.mean), "scale": scale}
 
 
 @keras.saving.register_keras_serializable("maskloop")
 class MirrorPad(keras.layers.Layer):  # type: ignore[misc]
     """(B, H, W, C) -> (B, H', W', C), H' and W' the next multiples of 32; the padding mirrors the image.
 
-    Five 2x2 poolings of 'same' convolutions are exactly aligned when both sides are multiples of 32, so the network
-    pads here and :class:`CropLike` takes the padding off its logits. A mirrored border continues the image's texture: a
-    grey one is an edge that no training crop ever showed.
+    Five halvings are exact when both sides are multiples of 32, so the network pads here and :class:`CropLike` takes the
+    padding off its logits. A mirrored border continues the image's texture: a grey one is an edge that no training crop
+    ever showed.
     """
 
     def call(self, images: Any) -> Any:

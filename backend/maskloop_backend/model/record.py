@@ -13,14 +13,17 @@ from typing import Any
 from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Label, LabelSet
 
-from .config import Architecture, Preprocessing
+from .backbones.table import BACKBONES
+from .config import STRIDES, Architecture, Preprocessing
 
 RECORD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.weights.h5"
 # Raised when a reader of older records could misread newer ones.
 RECORD_FORMAT = 1
 
-VERSION_PATTERN = re.compile(r"fcn32s-(vgg16|small)-\d{8}-[0-9a-f]{8}")
+VERSION_PATTERN = re.compile(
+    rf"fcn({'|'.join(map(str, STRIDES))})s-({'|'.join(map(re.escape, BACKBONES))})-\d{{8}}-[0-9a-f]{{8}}"
+)
 
 
 class BundleError(DataError):
@@ -158,9 +161,9 @@ def verify(directory: Path) -> ModelRecord:
     return record
 
 
-def version_name(backbone: str, created: str, sha256: str) -> str:
-    """Return a version's name: architecture, backbone, UTC date, first 8 hex digits of the weights' SHA-256."""
-    return f"fcn32s-{backbone}-{created[:10].replace('-', '')}-{sha256[:8]}"
+def version_name(architecture: Architecture, created: str, sha256: str) -> str:
+    """Return a version's name: kind of FCN, backbone, UTC date, first 8 hex digits of the weights' SHA-256."""
+    return f"fcn{architecture.stride}s-{architecture.backbone}-{created[:10].replace('-', '')}-{sha256[:8]}"
 
 
 def file_sha256(path: Path) -> str:

@@ -70,7 +70,7 @@ def unpack(path: Path, directory: Path) -> ModelRecord:
         record = records.verify(directory)
     except BundleError as error:
         raise BundleError(f"{path}: {str(error).replace(str(directory), version)}") from error
-    named = records.version_name(record.architecture.backbone, record.created, record.sha256)
+    named = records.version_name(record.architecture, record.created, record.sha256)
     if not record.version == version == named:
         raise BundleError(f"{path}: called {version}, its record {record.version}, and its weights make it {named}")
     return record

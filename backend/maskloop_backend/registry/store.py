@@ -61,7 +61,7 @@ class Registry:
 
         Args:
             version: its name.
-            dtype: Keras dtype policy of the network, see :func:`maskloop_backend.model.fcn32s.build_fcn32s`.
+            dtype: Keras dtype policy of the network, see :func:`maskloop_backend.model.fcn.build_fcn`.
 
         Raises:
             RegistryError: there is no such version; the message lists those that exist.

@@ -18,8 +18,8 @@ from maskloop_converters.errors import MaskloopError
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
-from ..studio.connect import BackendLogin
 from ..studio.errors import public_url
+from ..studio.login import BackendLogin
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
 from .batching import Batcher
@@ -68,10 +68,14 @@ class Admission:
         self._metrics = metrics
         self._changed = threading.Condition()
         self._running = 0
+        self._many = 0
         self._closed = False
 
-    def enter(self) -> None:
+    def enter(self, *, many: bool = False) -> None:
         """Take a place.
+
+        Args:
+            many: for a request of many tasks, which may take long; these leave half of the places to single tasks.
 
         Raises:
             Refusal: all are taken, or the server is stopping.
@@ -79,17 +83,20 @@ class Admission:
         with self._changed:
             if self._closed:
                 raise Refusal(503, "The server is stopping, try again in a moment", headers={"Retry-After": "10"})
-            if self._running >= self._limit:
+            limit, what = (max(1, self._limit // 2), "many tasks") if many else (self._limit, "predictions")
+            if (self._many if many else self._running) >= limit:
                 raise Refusal(
-                    503, f"{self._limit} predict requests are running already, try again", headers={"Retry-After": "5"}
+                    503, f"{limit} requests for {what} are running already, try again", headers={"Retry-After": "5"}
                 )
             self._running += 1
+            self._many += many
             self._metrics.predicting.set(self._running)
 
-    def leave(self) -> None:
+    def leave(self, *, many: bool = False) -> None:
         """Give the place back."""
         with self._changed:
             self._running -= 1
+            self._many -= many
             self._metrics.predicting.set(self._running)
             self._changed.notify_all()
 
@@ -353,7 +360,7 @@ class _OpenApi(_Resource):
 class _Setup(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        setup = parse(schemas.SetupRequest, read_body(req, server.settings.max_body))
+        setup = parse(schemas.SetupRequest, read_body(req, server.settings.body_limit(req.path)))
         req.context.fields = {"project": project_id(setup.project)}
         server.projects.remember(
             setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
@@ -370,6 +377,7 @@ class _Setup(_Resource):
                 "model_version": version,
                 "missing_labels": mapping.missing,
                 "unused_labels": mapping.unused,
+                "notes": mapping.notes,
                 "studio_url": public_url(studio_url) if studio_url else None,
             },
         )
@@ -378,7 +386,7 @@ class _Setup(_Resource):
 class _Webhook(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        event = parse(schemas.WebhookRequest, read_body(req, server.settings.max_body))
+        event = parse(schemas.WebhookRequest, read_body(req, server.settings.body_limit(req.path)))
         req.context.fields = {"action": event.action if event.action in ACTIONS else "other"}
         if event.action == "START_TRAINING" and not server.settings.training:
             raise Refusal(409, "This backend does not train: it was started with --no-training")
@@ -427,7 +435,7 @@ def _found(queue: JobQueue, number: int) -> TrainingJob:
 class _Predict(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        request = parse(schemas.PredictRequest, read_body(req, server.settings.max_body))
+        request = parse(schemas.PredictRequest, read_body(req, server.settings.body_limit(req.path)))
         context = request.params.context if request.params else None
         req.context.fields = {
             "project": project_id(request.project),
@@ -438,8 +446,9 @@ class _Predict(_Resource):
             raise Refusal(
                 413, f"{len(request.tasks)} tasks are over the limit of {server.settings.max_tasks}; select fewer tasks"
             )
-        server.admission.enter()
-        stream = _PredictionStream(server.admission.leave)
+        many = len(request.tasks) > 1
+        server.admission.enter(many=many)
+        stream = _PredictionStream(lambda: server.admission.leave(many=many))
         try:
             # Predictions of older versions come along in full; they must not fill the memory while this one is made.
             kept = ("id", "data")

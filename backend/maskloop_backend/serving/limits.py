@@ -53,8 +53,12 @@ def without_queries(text: str) -> str:
     return re.sub(r"(?<=[^\s?#])[?#][^\s'\"]+", "?...", text)
 
 
-def read_body(request: falcon.Request, max_body: int) -> bytes:
+def read_body(request: falcon.Request, limit: int) -> bytes:
     """Return the body of a request that claims to be JSON.
+
+    Args:
+        request: with a body that nobody has read.
+        limit: in bytes.
 
     Raises:
         Refusal: another content type, or over the limit.
@@ -62,19 +66,18 @@ def read_body(request: falcon.Request, max_body: int) -> bytes:
     content_type = (request.content_type or "").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise Refusal(415, f"Content-Type is {content_type or 'missing'}, expected application/json")
-    if (request.content_length or 0) > max_body:
-        raise Refusal(413, body_too_large(max_body))
-    body: bytes = request.bounded_stream.read(max_body + 1)
-    if len(body) > max_body:
-        raise Refusal(413, body_too_large(max_body))
+    if (request.content_length or 0) > limit:
+        raise Refusal(413, body_too_large(limit, request.path))
+    body: bytes = request.bounded_stream.read(limit + 1)
+    if len(body) > limit:
+        raise Refusal(413, body_too_large(limit, request.path))
     return body
 
 
-def body_too_large(max_body: int) -> str:
-    """Return the reason for refusing a body over the limit."""
-    return (
-        f"Request body is over the limit of {max_body} bytes; retrieve predictions for fewer tasks or raise --max-body"
-    )
+def body_too_large(limit: int, path: str) -> str:
+    """Return the reason for refusing a body over the limit of its path."""
+    fix = "; retrieve predictions for fewer tasks or raise --max-body-mb" if path == "/predict" else ""
+    return f"Request body is over the limit of {limit} bytes{fix}"
 
 
 def parse(model: type[_Model], body: bytes) -> _Model:

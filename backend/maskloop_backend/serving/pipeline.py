@@ -15,7 +15,7 @@ import orjson
 from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
 from ..studio.images import ImageFetcher
-from ..studio.label_config import LabelMapping
+from ..studio.label_config import ImageTag, LabelMapping
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
 from .limits import without_queries
@@ -29,6 +29,8 @@ LONGEST_ADDRESS = 4096
 
 # Label Studio's URL, what stands in the task.
 Address = tuple[str | None, str]
+# Of every image of a task, by the name of its Image tag.
+Promises = dict[str, Future[Prediction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Pipeline:
 
         Closing the generator drops the tasks that nobody computes yet.
         """
-        waiting: deque[tuple[dict[str, Any], Future[Future[Prediction]]]] = deque()
+        waiting: deque[tuple[dict[str, Any], Future[Promises]]] = deque()
         coming = iter(job.tasks)
         answered = 0
         try:
@@ -128,26 +130,31 @@ class Pipeline:
         self._bulk.shutdown(wait=False, cancel_futures=True)
         self._single.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, job: Job, task: dict[str, Any]) -> Future[Future[Prediction]]:
-        """Begin to fetch a task's image; the promise is that of its prediction's promise."""
+    def _start(self, job: Job, task: dict[str, Any]) -> Future[Promises]:
+        """Begin to fetch a task's images; the promise is that of its predictions' promises."""
         alone = len(job.tasks) == 1
         pool, priority = (self._single, WAITING_PERSON) if alone else (self._bulk, BULK)
-        return pool.submit(self._fetch, job, task, priority)
+        return pool.submit(self._fetch_all, job, task, priority)
 
-    def _fetch(self, job: Job, task: dict[str, Any], priority: int) -> Future[Prediction]:
-        key = job.mapping.image_key
-        address = _address(job, task)
+    def _fetch_all(self, job: Job, task: dict[str, Any], priority: int) -> Promises:
+        """Fetch every image that a task has; where it has none, the error names the first."""
+        wanted = job.mapping.images
+        there = [image for image in wanted if image.address(task.get("data")) is not None] or wanted[:1]
+        return {image.name: self._fetch(job, task, image, priority) for image in there}
+
+    def _fetch(self, job: Job, task: dict[str, Any], image: ImageTag, priority: int) -> Future[Prediction]:
+        address = _address(job, task, image)
         if job.context is not None and (prediction := self._seen_lately(address, job.segmenter.version)) is not None:
             done: Future[Prediction] = Future()
             done.set_result(prediction)
             return done
         started = time.perf_counter()
-        image = job.fetcher.fetch(task, key)
+        fetched = job.fetcher.fetch(image.alone(task), image.key)
         self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
         if address is not None:
-            self._seen.set(address, (image.sha256, time.monotonic()))
-        cache_key: Key = (image.sha256, job.segmenter.version)
-        return self._cache.get_or_start(cache_key, lambda: self._batcher.submit(image.array, job.segmenter, priority))
+            self._seen.set(address, (fetched.sha256, time.monotonic()))
+        cache_key: Key = (fetched.sha256, job.segmenter.version)
+        return self._cache.get_or_start(cache_key, lambda: self._batcher.submit(fetched.array, job.segmenter, priority))
 
     def _seen_lately(self, address: Address | None, version: str) -> Prediction | None:
         """Return the stored prediction of an image that was fetched from the same address a moment ago."""
@@ -159,24 +166,24 @@ class Pipeline:
             return None
         return self._cache.get((seen[0], version))
 
-    def _outcome(self, job: Job, task: dict[str, Any], fetched: Future[Future[Prediction]]) -> Outcome | None:
+    def _outcome(self, job: Job, task: dict[str, Any], fetched: Future[Promises]) -> Outcome | None:
         """Return a task's outcome, or None if there is none within the keep-alive time."""
         deadline = time.monotonic() + self._keepalive
         if not _done(fetched, deadline):
             return None
         try:
-            promise = fetched.result()
+            promises = fetched.result()
         except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
             return self._failed(task, "image_failed", error)
-        if not _done(promise, deadline):
+        if not all(_done(promise, deadline) for promise in promises.values()):
             return None
         try:
-            prediction = promise.result()
+            predicted = {name: promise.result() for name, promise in promises.items()}
         except Exception as error:  # noqa: BLE001 - as above
             return self._failed(task, "model_failed", error)
         started = time.perf_counter()
         try:
-            body = self._build(job, prediction, task)
+            body = self._build(job, predicted)
         except Exception as error:  # noqa: BLE001 - as above
             return self._failed(task, "build_failed", error)
         self._metrics.stage_seconds.labels("build").observe(time.perf_counter() - started)
@@ -184,9 +191,9 @@ class Pipeline:
         return Outcome(body)
 
     @staticmethod
-    def _build(job: Job, prediction: Prediction, task: dict[str, Any]) -> bytes:
+    def _build(job: Job, predicted: dict[str, Prediction]) -> bytes:
         built = predictions.build(
-            prediction, job.mapping, job.options, version=job.segmenter.version, context=job.context
+            predicted, job.mapping, job.options, version=job.segmenter.version, context=job.context
         )
         return orjson.dumps(built)
 
@@ -197,11 +204,10 @@ class Pipeline:
         return Outcome(b"[]", reason)
 
 
-def _address(job: Job, task: dict[str, Any]) -> Address | None:
-    """Return where a task's image is; None where that is the image itself, a data URI, which is too long to keep."""
-    data = task.get("data")
-    address = data.get(job.mapping.image_key) if isinstance(data, dict) else None
-    if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
+def _address(job: Job, task: dict[str, Any], image: ImageTag) -> Address | None:
+    """Return where an image of a task is; None where that is the image itself, a data URI, which is too long to keep."""
+    address = image.address(task.get("data"))
+    if address is None or len(address) > LONGEST_ADDRESS:
         return None
     return job.fetcher.studio_url, address
 

@@ -17,9 +17,9 @@ from ..loop.queue import JobQueue
 from ..loop.worker import Studio
 from ..registry.store import Registry
 from ..studio.client import StudioClient
-from ..studio.connect import BackendLogin
 from ..studio.errors import StudioError
-from ..studio.rollout import rollout
+from ..studio.login import BackendLogin
+from ..studio.rollout import RolledOut, rollout
 from .logs import log
 
 
@@ -78,26 +78,35 @@ class Rollouts:
                     log(logging.INFO, "rollout_dropped", project=project, version=version, serving=serving)
                     self._queue.rolled_out(project, version)
                     continue
-                tasks = self._show(project, version)
+                done = self._show(project, version)
             except MaskloopError as error:  # Label Studio's, or a damaged serving.json
                 left += 1
                 log(logging.ERROR, "rollout_failed", project=project, version=version, error=error)
             else:
                 self._queue.rolled_out(project, version)
-                log(logging.INFO, "rolled_out", project=project, version=version, tasks=tasks)
+                left_out = done.tasks - done.tasks_with_predictions
+                log(
+                    logging.WARNING if left_out else logging.INFO,
+                    "rolled_out",
+                    project=project,
+                    version=version,
+                    tasks=done.tasks_with_predictions,
+                    left_out=left_out,
+                    renewed=done.renewed,
+                    reason="; ".join(done.reasons) or None,
+                )
         return left
 
-    def _show(self, project: int, version: str) -> int:
-        """Roll out; return how many tasks show the version now."""
+    def _show(self, project: int, version: str) -> RolledOut:
+        """Roll out; return what was done, and what could not be."""
         studio = self._studio(project)
         if isinstance(studio, str):
             raise StudioError(f"missing: {studio}")
         with StudioClient(studio.url, studio.token) as client:
             # it is promoted; this server follows within seconds
-            done = rollout(
+            return rollout(
                 client, project, version, promote=lambda name: None, login=self._login, home=self._queue.home
             )
-        return done.tasks_with_predictions
 
     def _loop(self) -> None:
         pause = self._retry

@@ -57,6 +57,7 @@ class SetupResponse(BaseModel):
     model_version: str
     missing_labels: list[str] = Field(description="classes of the model that no label of the project stands for")
     unused_labels: list[str] = Field(description="labels of the project that the model does not know")
+    notes: list[str] = Field(description="what of the label config is not pre-filled or left alone, and why")
     studio_url: str | None = Field(description="where task images are fetched; null when nobody has said")
 
 

@@ -10,66 +10,14 @@ import time
 from types import FrameType
 from typing import Any
 
-import orjson
-import waitress.server
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask
-from waitress.utilities import RequestEntityTooLarge
+from waitress.adjustments import Adjustments
+from waitress.task import ThreadedTaskDispatcher
 
 from .app import App
-from .limits import body_too_large, reason_phrase
+from .connections import HEADER_BYTES, LOOK_SECONDS, Door, Listener
 from .logs import log
 from .settings import ServerError, Settings
-
-# A body over the limit is read and thrown away up to so many times the limit, so that the client gets to hear why it
-# is refused; closing earlier makes most clients report a broken connection instead.
-DISCARD_FACTOR = 8
-
-
-class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Throws away a body over the limit before it answers."""
-
-    _left = 0
-
-    def received(self, data: bytes) -> int:
-        """Take bytes from the socket; return how many were used."""
-        if self._left:
-            used = min(self._left, len(data))
-            self._left -= used
-            self.completed = self._left == 0
-            return used
-        used = int(super().received(data))
-        if self.completed and isinstance(self.error, RequestEntityTooLarge) and self.body_bytes_received == 0:
-            announced = int(self.content_length)
-            if announced <= DISCARD_FACTOR * self.adj.max_request_body_size:
-                self._left = announced
-                self.completed = False
-                self.expect_continue = False
-        return used
-
-
-class _ErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers what never reaches the application in the form of the application's own errors."""
-
-    def execute(self) -> None:
-        """Write the answer."""
-        error = self.request.error
-        reason = f"{error.reason}: {error.body}"
-        if isinstance(error, RequestEntityTooLarge):
-            reason = body_too_large(self.channel.adj.max_request_body_size - 1)
-        body = orjson.dumps({"error": reason, "status": error.code})
-        self.status = f"{error.code} {reason_phrase(reason)}"
-        self.response_headers.append(("Content-Type", "application/json"))
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    parser_class = _Parser
-    error_task_class = _ErrorTask
 
 
 class HttpServer:
@@ -88,20 +36,23 @@ class HttpServer:
         settings.check_exposure()
         self._app = app
         self._settings = settings
-        # A listening socket of our own: waitress leaks the one that it fails to bind.
-        self._waitress: Any = waitress.server.create_server(
-            app,
-            sockets=[_listen(settings.host, settings.port)],
-            threads=settings.threads,
-            connection_limit=1000,
+        adjustments = Adjustments(
             # reads on while a request is being answered, and so notices a client that has gone
             channel_request_lookahead=1,
-            # waitress refuses sizes that are equal to its limit
-            max_request_body_size=settings.max_body + 1,
+            # limits of bodies and connections are those of connections.py
+            max_request_body_size=1 << 62,
+            connection_limit=1 << 30,
+            max_request_header_size=HEADER_BYTES,
             ident="maskloop",
             clear_untrusted_proxy_headers=True,
         )
-        self._waitress.channel_class = _Channel
+        # A listening socket of our own: waitress leaks the one that it fails to bind.
+        listening = _listen(settings.host, settings.port)
+        others = ThreadedTaskDispatcher()
+        others.set_thread_count(settings.reserved_threads)
+        places = max(1, settings.threads - settings.reserved_threads)
+        door = Door(settings, app.server.metrics)
+        self._waitress = Listener(app, listening, adjustments, door, others, places)
         self._map: dict[int, Any] = self._waitress._map
         self._thread = threading.Thread(target=self._loop, name="maskloop-http", daemon=True)
         self._stopping = False
@@ -140,7 +91,7 @@ class HttpServer:
         self._stopping = True
         self._waitress.pull_trigger()
         self._thread.join()
-        self._waitress.task_dispatcher.shutdown(timeout=1)
+        self._waitress.stop(timeout=1)
         wasyncore.close_all(self._map)
         self._app.server.close()
 
@@ -151,7 +102,8 @@ class HttpServer:
 
     def _loop(self) -> None:
         while not self._stopping:
-            wasyncore.loop(timeout=1, use_poll=True, map=self._map, count=1)
+            wasyncore.loop(timeout=LOOK_SECONDS, use_poll=True, map=self._map, count=1)
+            self._waitress.look()
 
 
 def _listen(host: str, port: int) -> socket.socket:

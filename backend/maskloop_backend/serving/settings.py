@@ -33,7 +33,9 @@ class Settings:
         batch_wait: seconds that an image waits for others to fill its batch.
         cache_bytes: memory for predictions that may be asked for again.
         fetchers: threads that download and decode images for requests of many tasks, and as many for single tasks.
-        max_body: bytes of a request's body.
+        max_body: bytes of the largest body: a request for predictions, whose tasks come with the masks of all older ones.
+        max_setup: bytes of a /setup body: a label config.
+        max_event: bytes of a /webhook body: one annotation with its masks; not more than ``max_body``.
         max_tasks: tasks of one request.
         model_wait: seconds that a prediction waits for a model that is still loading. Label Studio gives up when it
             has heard nothing for 100 s.
@@ -42,6 +44,15 @@ class Settings:
         threads: worker threads of the HTTP server.
         reserved_threads: how many of them predictions may never take, so that /health is answered within the 1 s that
             Label Studio gives it.
+        waiting_predictions: requests that may wait for one of the other threads; more are refused.
+        connections: open at once; a further one takes the place of the one that waits longest for its own client.
+        connections_per_address: open at once from one address. Label Studio is one address, with as many connections
+            as annotators who wait.
+        header_seconds: in which a request's headers must have come, counted from the connection's beginning.
+        body_seconds: in which a body must have come, beside the time that it takes at the ``slowest`` rate.
+        read_seconds: in which a client must read at the ``slowest`` rate what is sent to it.
+        idle_seconds: for which a connection may stay open between two requests.
+        slowest: bytes a second.
         training: whether it trains in the background.
         train_after: so many corrected tasks of a project start a training; None: only who asks for one gets it.
         quiet: seconds without a further correction before such a training starts.
@@ -63,12 +74,22 @@ class Settings:
     cache_bytes: int = 256 << 20
     fetchers: int = 4
     max_body: int = 128 << 20
+    max_setup: int = 2 << 20
+    max_event: int = 64 << 20
     max_tasks: int = 10_000
     model_wait: float = 60.0
     keepalive: float = 1.0
     patience: float = 20.0
     threads: int = 64
     reserved_threads: int = 16
+    waiting_predictions: int = 200
+    connections: int = 1000
+    connections_per_address: int = 800
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    read_seconds: float = 20.0
+    idle_seconds: float = 120.0
+    slowest: int = 32 << 10
     training: bool = True
     train_after: int | None = None
     quiet: float = 30.0
@@ -76,6 +97,11 @@ class Settings:
     rollout: bool = True
     training_command: tuple[str, ...] = COMMAND
     grace: float = 30.0
+
+    def body_limit(self, path: str) -> int:
+        """Return how many bytes the body of a request to a path may have; what takes no body may have a little."""
+        limits = {"/predict": self.max_body, "/webhook": self.max_event, "/setup": self.max_setup}
+        return min(self.max_body, limits.get(path, 64 << 10))
 
     def check_exposure(self) -> None:
         """Refuse to listen beyond this machine without credentials.

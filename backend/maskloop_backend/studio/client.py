@@ -257,10 +257,19 @@ class StudioClient:
         counts = self.request("GET", f"/api/projects/{project}/model-versions/")
         return {str(version): int(count) for version, count in (counts or {}).items()}
 
-    def task_predictions(self, task: int, version: str) -> list[int]:
-        """Return the ids of one task's predictions of a model version; Label Studio may have stored several."""
+    def predictions(self, task: int, version: str) -> list[Json]:
+        """Return one task's predictions of a model version; Label Studio may have stored several."""
         found = self.request("GET", "/api/predictions/", params={"task": task})
-        return [int(entry["id"]) for entry in found if entry.get("model_version") == version]
+        return [entry for entry in found if entry.get("model_version") == version]
+
+    def task_predictions(self, task: int, version: str) -> list[int]:
+        """Return the ids of one task's predictions of a model version."""
+        return [int(entry["id"]) for entry in self.predictions(task, version)]
+
+    def prediction_heads(self, project: int) -> dict[int, str]:
+        """Return the beginning of each task's stored predictions, as its data manager shows them, by task id."""
+        tasks = self._tasks(project, "all", "id,predictions_results")
+        return {int(task["id"]): str(task.get("predictions_results") or "") for task in tasks}
 
     def delete_task_predictions(self, task: int, version: str) -> int:
         """Delete one task's predictions of a model version and return how many there were."""

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
+from maskloop_converters.errors import LabelError
+
+from . import backend, label_config, stale
 from .client import Json, StudioClient
 from .errors import StudioError, http_address, last_line, public_url
+from .login import BackendLogin
 
 # Tasks that Label Studio sends in one request: enough for full batches, few enough for progress and its time limits.
 CHUNK = 32
+# Tasks without a prediction that the backend is asked about.
+_ASKED = 5
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class BackendLogin:
-    """Basic auth credentials of the backend.
-
-    Attributes:
-        user: as given to `maskloop serve`.
-        password: likewise.
-    """
-
-    user: str
-    password: str
-
-    @property
-    def header(self) -> str:
-        """The value of an Authorization header."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-
-    def __repr__(self) -> str:
-        """Show no password."""
-        return f"BackendLogin(user={self.user!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +36,8 @@ class Connected:
         tasks: number of tasks in the project.
         tasks_with_predictions: how many have a prediction of this version now.
         changes: what was done, one line each.
+        notes: what of the label config does not fit the model, or is left alone, one line each.
+        reasons: why tasks have no prediction, as far as the backend says; only some are asked for.
     """
 
     project: int
@@ -60,6 +47,8 @@ class Connected:
     tasks: int
     tasks_with_predictions: int
     changes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def connect(
@@ -89,11 +78,18 @@ def connect(
         progress: called with (tasks done, all tasks) while predictions are retrieved.
 
     Raises:
-        StudioError: Label Studio or the backend refuses; the message says the fix.
+        StudioError: Label Studio or the backend refuses, or the label config cannot be pre-filled; the message says the
+            fix. In the last case nothing was changed.
     """
     url = http_address(backend_url, "--backend-url")
     found = client.project(project)
     number = int(found["id"])
+    try:
+        config = label_config.parse(str(found.get("label_config") or ""))
+    except LabelError as error:
+        raise StudioError(
+            f"project {number} cannot be pre-filled: {error}; see Settings > Labeling Interface"
+        ) from error
     changes: list[str] = []
     if replace:
         _remove_others(client, number, url, changes)
@@ -110,22 +106,36 @@ def connect(
     if client.project(number).get("model_version") != version:
         client.update_project(number, model_version=version)
         changes.append(f"the project shows predictions of {version}")
+    notes = _notes(url, found, login, config)
     tasks = client.task_ids(number)
     if retrieve:
+        _remove_stale(client, found, version, changes)
         before = client.model_versions(number).get(version, 0)
         retrieve_predictions(client, number, tasks, progress=progress)
         gained = client.model_versions(number).get(version, 0) - before
         if gained:
             changes.append(f"predictions of {gained} tasks retrieved")
+    have = min(len(tasks), client.model_versions(number).get(version, 0))
     return Connected(
         project=number,
         title=str(found["title"]),
         connection=int(connection["id"]),
         model_version=version,
         tasks=len(tasks),
-        tasks_with_predictions=min(len(tasks), client.model_versions(number).get(version, 0)),
+        tasks_with_predictions=have,
         changes=tuple(changes),
+        notes=tuple(notes),
+        reasons=why_none(client, url, found, login, version) if retrieve and have < len(tasks) else (),
     )
+
+
+def why_none(
+    client: StudioClient, url: str, project: Json, login: BackendLogin | None, version: str
+) -> tuple[str, ...]:
+    """Return why some of a project's open tasks have no prediction of a version, as far as the backend says."""
+    states = client.task_states(int(project["id"]))
+    lacking = [task.id for task in states if version not in task.versions and not task.labelled][:_ASKED]
+    return tuple(backend.reasons(url, project, login, [client.task(task) for task in lacking]))
 
 
 def retrieve_predictions(
@@ -136,6 +146,24 @@ def retrieve_predictions(
     for start in range(0, len(tasks), CHUNK):
         client.retrieve_predictions(project, tasks[start : start + CHUNK])
         progress(min(start + CHUNK, len(tasks)), len(tasks))
+
+
+def _notes(url: str, project: Json, login: BackendLogin | None, config: label_config.LabelConfig) -> list[str]:
+    """Return what of the label config does not fit the model; without the backend, what the config alone says."""
+    try:
+        answer = backend.said(backend.setup(url, project, login))
+    except (httpx.HTTPError, httpx.InvalidURL):
+        answer = {}
+    return backend.notes(answer) if answer.get("model_version") else list(config.notes)
+
+
+def _remove_stale(client: StudioClient, project: Json, version: str, changes: list[str]) -> None:
+    """Delete predictions that were made for another label config, of tasks that nobody annotated."""
+    states = [task for task in client.task_states(int(project["id"])) if not task.annotations]
+    found = stale.find(client, project, version, states)
+    if found.tasks:
+        stale.remove(client, found, version)
+        changes.append(f"{found}: fetched anew")
 
 
 def _remove_others(client: StudioClient, project: int, url: str, changes: list[str]) -> None:

@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from . import label_config
+from . import backend, label_config, stale
 from .client import Json, StudioClient
-from .connect import BackendLogin
 from .errors import StudioAuthError, StudioError, last_line, public_text, public_url
+from .login import BackendLogin
 
 Level = Literal["ok", "warning", "problem"]
 TESTED_VERSION = "1.23"
+# From here on the editor takes long with brushes: 48 megapixels took 68 s to submit.
+LARGE_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,15 @@ def _project(client: StudioClient, project: Json, login: BackendLogin | None) ->
         )
     yield from _connection(connection, url)
     yield from _backend(project, connection, url, login)
+    fails = None
+    for finding in _prediction(client, project, url, login):
+        fails = finding if finding.level == "problem" else fails
+        yield finding
+    yield from _sizes(client, project, connection)
     yield from _webhooks(client, project, connection, url, login)
-    yield from _versions(client, project, connection)
+    yield from _versions(
+        client, project, connection, "mend that first" if fails else "`maskloop connect` puts it right"
+    )
 
 
 def _connection(connection: Json, url: str) -> Iterator[Finding]:
@@ -133,16 +142,8 @@ def _connection(connection: Json, url: str) -> Iterator[Finding]:
 
 def _backend(project: Json, connection: Json, url: str, login: BackendLogin | None) -> Iterator[Finding]:
     """Ask the backend directly, as Label Studio would; it may be out of reach from here and still work."""
-    body = {
-        "project": f"{project['id']}.0",
-        "schema": project.get("label_config"),
-        "hostname": "",
-        "access_token": "",
-        "extra_params": None,
-    }
-    auth = None if login is None else httpx.BasicAuth(login.user, login.password)
     try:
-        answer = httpx.post(f"{url}/setup", json=body, auth=auth, timeout=10)
+        answer = backend.setup(url, project, login)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield Finding(
             "warning" if connection.get("state") == "CO" else "problem",
@@ -166,7 +167,7 @@ def _backend(project: Json, connection: Json, url: str, login: BackendLogin | No
         reason = public_text(answer.reason_phrase)
         yield Finding("problem", "backend", f"answers {answer.status_code} to /setup: {reason}", fix)
         return
-    said = _object(answer)
+    said = backend.said(answer)
     served = said.get("model_version")
     if not served:
         yield Finding(
@@ -200,16 +201,10 @@ def _backend(project: Json, connection: Json, url: str, login: BackendLogin | No
             f"labels that the model does not know, drawn by annotators only: {', '.join(unused)}",
             "train a model on annotations that have them",
         )
+    for note in said.get("notes", ()):
+        yield Finding("ok", "labels", note)
     if not missing and not unused:
         yield Finding("ok", "labels", "each class of the model has its label")
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        said = answer.json()
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _hostname(said: dict[str, Any], url: str) -> Iterator[Finding]:
@@ -229,6 +224,64 @@ def _hostname(said: dict[str, Any], url: str) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "hostname", f"the backend fetches images from {studio}")
+
+
+def _prediction(client: StudioClient, project: Json, url: str, login: BackendLogin | None) -> Iterator[Finding]:
+    """Have the backend predict one task: whether its token is taken and its images can be had shows there alone."""
+    if (task := _a_task(client, project)) is None:
+        return
+    found = backend.reasons(url, project, login, [task], most=1)
+    if not found:
+        return
+    fix = "the backend's log says more"
+    if re.search(r"HTTP 40[13]", found[0]) or "refuses" in found[0]:
+        fix = (
+            "start `maskloop serve` with a token that is valid now in MASKLOOP_STUDIO_TOKEN (was it rotated or revoked?) "
+            "and with --studio-url"
+        )
+    yield Finding("problem", "prediction", f"the backend makes none: {found[0]}", fix)
+
+
+def _a_task(client: StudioClient, project: Json) -> Json | None:
+    """Return a task that nobody annotated where there is one, else any."""
+    states = client.task_states(int(project["id"]))
+    chosen = next((state for state in states if not state.annotations), states[0] if states else None)
+    return None if chosen is None else client.task(chosen.id)
+
+
+def _sizes(client: StudioClient, project: Json, connection: Json) -> Iterator[Finding]:
+    """Warn of images that are too large to be labelled with brushes, as far as a stored prediction tells."""
+    try:
+        config = label_config.parse(str(project.get("label_config") or ""))
+    except ValueError:
+        return
+    version = str(connection.get("model_version") or "")
+    states = [state for state in client.task_states(int(project["id"])) if version in state.versions]
+    items = [
+        item
+        for state in states[:1]
+        for prediction in client.predictions(state.id, version)
+        for item in prediction.get("result") or ()
+        if isinstance(item, dict)
+    ]
+    width, height = (items[0].get(f"original_{side}") or 0 for side in ("width", "height")) if items else (0, 0)
+    if width * height <= LARGE_PIXELS:
+        return
+    brushes = [control.described for control in config.controls if control.kind == "brush" and not control.skip]
+    shown = f"images of {width} x {height} pixels"
+    if brushes:
+        yield Finding(
+            "warning",
+            "images",
+            f"{shown} with {brushes[0]}: the editor writes every pixel of a brush, and submitting takes about a minute",
+            "use BitmaskLabels, whose masks are small PNGs, or images of half the size",
+        )
+    yield Finding(
+        "warning",
+        "images",
+        f"{shown} are far larger than what networks are trained on: a model that sees them at full size finds little",
+        "train with --size (2048, say): the version then shrinks larger images before it looks at them",
+    )
 
 
 def _is_loopback(url: str) -> bool:
@@ -258,7 +311,7 @@ def _webhooks(
         yield Finding("ok", "webhook", "one, active")
 
 
-def _versions(client: StudioClient, project: Json, connection: Json) -> Iterator[Finding]:
+def _versions(client: StudioClient, project: Json, connection: Json, fetch: str) -> Iterator[Finding]:
     served, title = connection.get("model_version"), connection.get("title")
     selected = client.project(int(project["id"])).get("model_version")
     fix = "`maskloop connect` puts it right"
@@ -288,7 +341,7 @@ def _versions(client: StudioClient, project: Json, connection: Json) -> Iterator
     tasks, current = int(project.get("task_number") or 0), counts.get(str(served), 0)
     if current < tasks:
         yield Finding(
-            "warning", "predictions", f"{tasks - current} of {tasks} tasks have none of the served version", fix
+            "warning", "predictions", f"{tasks - current} of {tasks} tasks have none of the served version", fetch
         )
     elif current > tasks:
         yield Finding(
@@ -299,11 +352,22 @@ def _versions(client: StudioClient, project: Json, connection: Json) -> Iterator
         )
     else:
         yield Finding("ok", "predictions", f"{current} of the served version, {tasks} tasks")
-    if stale := {version: count for version, count in counts.items() if version != served}:
-        shown = ", ".join(f"{count} of {version}" for version, count in stale.items())
+    # those that an annotation was made from stay: what was changed in them is learned from
+    waiting = [task for task in client.task_states(int(project["id"])) if not task.annotations]
+    old = stale.find(client, project, str(served), waiting)
+    if old.tasks:
+        yield Finding(
+            "warning",
+            "predictions",
+            str(old),
+            f"`maskloop rollout {project['id']}` fetches them anew",
+        )
+    if others := {version: count for version, count in counts.items() if version != served}:
+        shown = ", ".join(f"{count} of {version}" for version, count in others.items())
         yield Finding(
             "warning",
             "predictions",
             f"older ones are kept too: {shown}",
-            "they make requests larger; delete them under Settings > Predictions",
+            "they make requests larger; `maskloop rollout --remove-old` deletes those of tasks that nobody annotated, "
+            "Settings > Predictions all of a version",
         )

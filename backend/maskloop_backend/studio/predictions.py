@@ -1,7 +1,8 @@
 """Predictions as Label Studio stores them: one JSON object a task, its masks as brush, bitmask, polygon or rectangle regions.
 
 Every region has an id of its own in the task, because the editor gives a second region of the same id the first one's
-mask; no region is empty, because the editor would submit an invisible one.
+mask; no region is empty, because the editor would submit an invisible one. The id begins with the mark of the label config
+that the prediction was made for (:attr:`.label_config.LabelConfig.mark`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class PredictionOptions:
 
 
 def build(
-    prediction: Prediction,
+    predicted: Mapping[str, Prediction],
     mapping: LabelMapping,
     options: PredictionOptions,
     *,
@@ -55,7 +56,8 @@ def build(
     """Return the prediction of one task, as /predict answers it.
 
     Args:
-        prediction: of the task's image.
+        predicted: what the model says of each image of the task, by the name of its Image tag; images that a task does not
+            have are left out.
         mapping: of the model's classes to the project's labels.
         options: how it becomes regions.
         version: the model version's name.
@@ -64,39 +66,59 @@ def build(
 
     Returns:
         ``{"result": [...], "score": 0..1, "model_version": version}`` for orjson.dumps: brush RLEs are orjson.Fragment.
+        The score of several images is that of the one that the model is least sure of.
     """
     result: list[dict[str, Any]] = []
-    for control_mapping in mapping.controls:
-        if context is None:
-            shown = replace(prediction, label_map=control_mapping.lut[prediction.label_map])
-            result += _regions(shown, control_mapping, options, version)
-        elif not result and (selected := smart_tools.select(prediction, control_mapping, context)) is not None:
-            regions, name = selected
-            # an id of its own for every answer: the annotation has the pre-filled regions and earlier answers in it
-            result += _items(regions, replace(control_mapping, names=(name,)), f"{version}\0{secrets.token_hex(8)}")
-    score = prediction.score if math.isfinite(prediction.score) else 0.0
-    return {"result": result, "score": min(1.0, max(0.0, score)), "model_version": version}
+    if context is None:
+        for control_mapping in mapping.controls:
+            if (prediction := predicted.get(control_mapping.control.to_name)) is not None:
+                shown = replace(prediction, label_map=control_mapping.filled[prediction.label_map])
+                result += _regions(shown, control_mapping, options, mapping.mark, version)
+    elif (answer := _answer(predicted, mapping, context)) is not None:
+        chosen, regions = answer
+        # an id of its own for every answer: the annotation has the pre-filled regions and earlier answers in it
+        result += _items(regions, chosen, mapping.mark, f"{version}\0{secrets.token_hex(8)}")
+    scores = [p.score if math.isfinite(p.score) else 0.0 for p in predicted.values()]
+    return {"result": result, "score": min(1.0, max(0.0, min(scores, default=0.0))), "model_version": version}
+
+
+def _answer(
+    predicted: Mapping[str, Prediction], mapping: LabelMapping, context: Mapping[str, Any]
+) -> tuple[ControlMapping, Regions] | None:
+    """Return what a smart tool's clicks mean, in the first control that has the label and something there."""
+    for control_mapping in smart_tools.candidates(mapping, context):
+        prediction = predicted.get(control_mapping.control.to_name)
+        if prediction is not None and (found := smart_tools.select(prediction, control_mapping, context)) is not None:
+            regions, name = found
+            return replace(control_mapping, names=(name,)), regions
+    return None
 
 
 def _regions(
-    shown: Prediction, mapping: ControlMapping, options: PredictionOptions, version: str
+    shown: Prediction, mapping: ControlMapping, options: PredictionOptions, mark: str, version: str
 ) -> Iterator[dict[str, Any]]:
     """Yield the result items of one control; ``shown.label_map`` holds its slots."""
-    outlined = mapping.control.tag in {"PolygonLabels", "RectangleLabels"}
+    outlined = mapping.control.kind in {"polygon", "rectangle"}
     regions = extract(shown, per="component" if outlined else options.per, min_area=options.min_area)
     kept = (regions.class_index != UNMAPPED) & (regions.scores >= mapping.control.score_threshold)
     if not kept.all():
         chosen = np.flatnonzero(kept)
         regions = Regions(regions.class_index[chosen], regions.masks.select(chosen), regions.scores[chosen])
-    return _items(regions, mapping, version)
+    return _items(regions, mapping, mark, version)
 
 
-def _items(regions: Regions, mapping: ControlMapping, origin: str) -> Iterator[dict[str, Any]]:
-    """Yield one result item a region, ``mapping.names[class_index]`` being its label; ids differ where origins do."""
+def _items(regions: Regions, mapping: ControlMapping, mark: str, origin: str) -> Iterator[dict[str, Any]]:
+    """Yield the result items of regions, ``mapping.names[class_index]`` being the label; ids differ where origins do.
+
+    A control with labels of its own has one item a region, one that takes them from a <Labels> has two of the same id, as
+    the editor writes them.
+    """
     control, masks = mapping.control, regions.masks
     for number, (k, value) in enumerate(_values(control, masks)):
-        yield {
-            "id": _region_id(origin, control.name, number),
+        labels = [mapping.names[regions.class_index[k]]]
+        region_id = f"{mark}-{_region_id(origin, f'{control.to_name}/{control.name}/{control.labels_name}', number)}"
+        item = {
+            "id": region_id,
             "from_name": control.name,
             "to_name": control.to_name,
             "type": control.result_type,
@@ -105,19 +127,24 @@ def _items(regions: Regions, mapping: ControlMapping, origin: str) -> Iterator[d
             "original_height": masks.height,
             "image_rotation": 0,
             "score": round(float(regions.scores[k]), 4),
-            "value": {**value, control.result_type: [mapping.names[regions.class_index[k]]]},
+            "value": value,
         }
+        if control.labels_name is None:
+            yield {**item, "value": {**value, control.result_type: labels}}
+        else:
+            yield item
+            yield {**item, "from_name": control.labels_name, "type": "labels", "value": {**value, "labels": labels}}
 
 
 def _values(control: Control, masks: RunList) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (index of the mask, ``value`` without labels) of every region; a polygon control may need several a mask."""
-    if control.tag == "BrushLabels":
+    if control.kind == "brush":
         for k, stream in enumerate(studio_rle.encode(masks)):
             yield k, {"format": "rle", "rle": orjson.Fragment(studio_rle.to_json(stream))}
-    elif control.tag == "BitmaskLabels":
+    elif control.kind == "bitmask":
         for k, picture in enumerate(png.write_alpha(masks)):
             yield k, {"imageDataURL": "data:image/png;base64," + base64.b64encode(picture).decode()}
-    elif control.tag == "PolygonLabels":
+    elif control.kind == "polygon":
         for k in range(len(masks)):
             for points in polygons(masks.mask(k)):
                 yield k, {"points": points, "closed": True}

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ..locks import held
 from ..model.record import VERSION_PATTERN
+from . import stale
 from .client import Json, StudioClient
-from .connect import BackendLogin, Progress, connection_values, retrieve_predictions
+from .connect import Progress, connection_values, retrieve_predictions, why_none
 from .errors import StudioError, last_line, public_url
+from .login import BackendLogin
 
 # The backend notices a promotion within a second or so, and loads the version for some seconds.
 _PAUSE = 1.0
@@ -29,6 +31,8 @@ class RolledOut:
         tasks: number of tasks that still wait for an annotation.
         tasks_with_predictions: how many of them have a prediction of the version.
         removed: predictions of other versions that were deleted.
+        renewed: tasks whose prediction of the version was made for another label config, and was fetched anew.
+        reasons: why tasks have no prediction, as far as the backend says; only some are asked for.
     """
 
     project: int
@@ -37,6 +41,8 @@ class RolledOut:
     tasks: int
     tasks_with_predictions: int
     removed: int
+    renewed: int = 0
+    reasons: tuple[str, ...] = ()
 
 
 def rollout(
@@ -111,7 +117,10 @@ def _rollout(
         values = connection_values(number, str(connection["url"]), login, bool(connection["is_interactive"]), version)
         client.update_connection(int(connection["id"]), values)
     _select(client, number, version)
-    lacking = [task.id for task in client.task_states(number) if not task.labelled and version not in task.versions]
+    open_tasks = [task for task in client.task_states(number) if not task.labelled]
+    old = stale.find(client, client.project(number), version, [task for task in open_tasks if not task.annotations])
+    stale.remove(client, old, version)
+    lacking = [task.id for task in open_tasks if version not in task.versions or task.id in old.tasks]
     retrieve_predictions(client, number, lacking, progress=progress)
     states = client.task_states(number)
     removed = 0
@@ -125,13 +134,17 @@ def _rollout(
             if VERSION_PATTERN.fullmatch(old)
         )
     waiting = [task for task in states if not task.labelled]
+    have = sum(version in task.versions for task in waiting)
+    url = str(connection["url"]).rstrip("/")
     return RolledOut(
         project=number,
         model_version=version,
         previous=previous if previous != version else None,
         tasks=len(waiting),
-        tasks_with_predictions=sum(version in task.versions for task in waiting),
+        tasks_with_predictions=have,
         removed=removed,
+        renewed=len(old.tasks),
+        reasons=why_none(client, url, found, login, version) if have < len(waiting) else (),
     )
 
 

@@ -14,9 +14,29 @@ from maskloop_converters.masks import RunList
 
 from ..inference.prediction import Prediction
 from ..inference.regions import Regions
-from .label_config import UNMAPPED, ControlMapping
+from .label_config import KINDS, UNMAPPED, ControlMapping, LabelMapping
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), int)
+
+
+def candidates(mapping: LabelMapping, context: Mapping[str, Any]) -> list[ControlMapping]:
+    """Return the controls that may answer a smart tool, those to be asked first at the front.
+
+    The answer is of the kind that was selected: a box that was drawn with a RectangleLabels comes back as a box, tight. What
+    a point asks for is a mask, or what comes nearest to one. Controls that the model leaves alone (``model_skip``) do not
+    answer: a RectangleLabels with it is a tool only, and its boxes are answered with masks.
+    """
+    items = context.get("result")
+    used = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    images = [item["to_name"] for item in used if isinstance(item.get("to_name"), str)]
+    drawn_with = {item.get("from_name") for item in used[-1:]}
+
+    def place(one: ControlMapping) -> tuple[bool, int]:
+        names = {one.control.name, one.control.labels_name}
+        return not names & drawn_with, KINDS.index(one.control.kind)
+
+    own = [one for one in mapping.controls if not images or one.control.to_name == images[-1]]
+    return sorted(own, key=place)
 
 
 def select(prediction: Prediction, mapping: ControlMapping, context: Mapping[str, Any]) -> tuple[Regions, str] | None:
@@ -66,10 +86,11 @@ def select(prediction: Prediction, mapping: ControlMapping, context: Mapping[str
 
 def _selected_label(items: list[dict[str, Any]], mapping: ControlMapping) -> str | None:
     """Return the control's label that the newest item carries."""
-    offered = {label.value.casefold(): label.value for label in mapping.control.labels}
+    labels = mapping.control.labels
+    offered = {name.casefold(): label.written for label in labels for name in (label.value, label.written)}
     for item in reversed(items):
         value = item.get("value")
-        for key in ("keypointlabels", "rectanglelabels", "brushlabels", "labels"):
+        for key in ("keypointlabels", *(f"{kind}labels" for kind in KINDS), "labels"):
             carried = value.get(key) if isinstance(value, dict) else None
             for label in carried if isinstance(carried, list) else ():
                 if str(label).casefold() in offered:

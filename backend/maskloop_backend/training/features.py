@@ -30,19 +30,6 @@ _FEATURES, _TARGETS, _DONE = "features.f32", "targets.u8", "features.json"
 _AT_ONCE, _BETWEEN = 4, 64
 
 
-def split_network(model: keras.Model, last_frozen: str) -> tuple[keras.Model, keras.Model]:
-    """Return a network in two parts that share its weights: images -> features, features -> logits.
-
-    The second has no cropping: it is for images whose sides are multiples of 32.
-
-    Args:
-        model: see :func:`~maskloop_backend.model.fcn32s.build_fcn32s`.
-        last_frozen: name of the layer that gives the features.
-    """
-    features = model.get_layer(last_frozen).output
-    return keras.Model(model.input, features), keras.Model(features, model.get_layer("upsampling").output)
-
-
 class FeatureBatches:
     """Batches of features instead of images; see :class:`~.batches.Batches`.
 
@@ -64,7 +51,8 @@ class FeatureBatches:
         height, width = settings.crop or default_crop(examples.shapes)
         self.crop = -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
         # every block halves the size
-        cells = self.crop[0] >> settings.frozen_blocks, self.crop[1] >> settings.frozen_blocks
+        stride = 1 << settings.frozen_blocks
+        cells = self.crop[0] // stride, self.crop[1] // stride
         shape = (*cells, int(front.output.shape[-1]))
         bytes_a_view = 4 * int(np.prod(shape)) + int(np.prod(self.crop))
         self.views = min(settings.cached_views, limit // (bytes_a_view * len(examples)))

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from maskloop_converters.errors import DataError
 
-from ..model.config import Architecture, Backbone
+from ..model.config import Architecture
 
 ClassWeighting = Literal["none", "median_frequency"]
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -57,7 +57,7 @@ class TrainingSettings:
         precision: 'mixed_bfloat16' computes the backbone in bfloat16, faster where the CPU or GPU has it.
     """
 
-    backbone: Backbone = "small"
+    backbone: str = "small"
     head: bool = True
     weights: str | None = None
     epochs: int = 40

@@ -25,9 +25,10 @@ from keras import ops
 from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Dataset
 
+from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import Architecture
-from ..model.fcn32s import build_fcn32s
+from ..model.fcn import backbone_layers, build_fcn, split_network
 from ..registry.store import Registry
 from . import checkpoint
 from .batches import Batches, BatchSource, Draw, Emphasis, default_crop, stream
@@ -35,7 +36,7 @@ from .checkpoint import BEST_FILE, STATE_FILE, Progressed
 from .dataset import Examples, split
 from .devices import Devices
 from .events import EventFile
-from .features import FeatureBatches, split_network
+from .features import FeatureBatches
 from .growing import shrink_and_perturb, take_weights
 from .loss import cross_entropy, median_frequency
 from .metrics import ConfusionMatrix, Evaluation
@@ -326,7 +327,8 @@ class _Loop:
         weighted = settings.class_weighting == "median_frequency"
         weights = median_frequency(examples.pixels) if weighted else [1.0] * len(self._names)
         learning = self._learner.trainable_variables
-        rates = [settings.backbone_rate if v.path.startswith("block") else 1.0 for v in learning]
+        slower = {id(v) for layer in backbone_layers(self.model, settings.backbone) for v in layer.trainable_variables}
+        rates = [settings.backbone_rate if id(v) in slower else 1.0 for v in learning]
         with self._devices.together():
             optimizer = RatedAdamW(rates, settings.peak_learning_rate, weight_decay=settings.decay)
             self._learner.compile(optimizer, cross_entropy(weights), jit_compile=False)
@@ -338,13 +340,13 @@ class _Loop:
         settings = self._settings
         architecture = _architecture(settings, len(self._names), initial)
         if initial is None:
-            return build_fcn32s(architecture, weights=settings.weights, dtype=settings.precision)
+            return build_fcn(architecture, weights=settings.weights, dtype=settings.precision)
         preprocessing = initial.record.preprocessing
-        model = build_fcn32s(architecture, preprocessing=preprocessing, dtype=settings.precision, blank=True)
+        model = build_fcn(architecture, preprocessing=preprocessing, dtype=settings.precision, blank=True)
         known = [label.name for label in initial.labels.classes]
         take_weights(model, initial.model, self._names, known)
         if (settings.shrink, settings.perturb) != (1.0, 0.0):
-            fresh = build_fcn32s(architecture, preprocessing=preprocessing)
+            fresh = build_fcn(architecture, preprocessing=preprocessing)
             _freeze(model, settings)
             shrink_and_perturb(model, fresh, settings.shrink, settings.perturb)
         return model
@@ -487,13 +489,12 @@ def _architecture(settings: TrainingSettings, classes: int, initial: Bundle | No
 
 def _freeze(model: keras.Model, settings: TrainingSettings) -> str:
     """Let the frozen layers keep their weights and statistics; return the name of the last one's output."""
-    frozen = tuple(f"block{block}_" for block in range(1, settings.frozen_blocks + 1))
-    if settings.frozen_head:
-        frozen += ("fc6", "fc7")
-    for layer in model.layers:
-        if frozen and layer.name.startswith(frozen):
-            layer.trainable = False
-    return "fc7_relu" if settings.frozen_head else f"block{settings.frozen_blocks}_pool"
+    entry, head = backbone(settings.backbone), settings.frozen_head
+    for layer in backbone_layers(model, settings.backbone, settings.frozen_blocks, head=head):
+        layer.trainable = False
+    if head and entry.head is not None:
+        return entry.head.output
+    return entry.blocks[settings.frozen_blocks - 1].output if settings.frozen_blocks else ""
 
 
 def _is_exhausted(error: Exception) -> bool:

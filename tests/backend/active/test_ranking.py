@@ -11,7 +11,7 @@ from maskloop_backend.active.ranking import rank
 from maskloop_backend.active.strategies import STRATEGIES, Strategy
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_converters.samples import LabelSet
 
 RNG = np.random.default_rng(5)
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(5)
 def bundle() -> Bundle:
     keras.utils.set_random_seed(1)
     architecture = Architecture(2, "small", head=False)
-    model = build_fcn32s(architecture)
+    model = build_fcn(architecture)
     front = keras.Model(model.input, model.get_layer("block5_pool").output)
     flat = np.stack([np.full((96, 96, 3), value, np.float32) for value in (20, 220)])
     dark, bright = np.asarray(front.predict_on_batch(flat)).mean((1, 2))

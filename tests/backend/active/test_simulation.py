@@ -23,7 +23,7 @@ from maskloop_backend.cli.main import cli
 from maskloop_backend.demo.scenes import write_scenes
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.model.upsampling import linear_taps
 from maskloop_backend.registry import Registry
 from maskloop_backend.training.dataset import Examples, read_source
@@ -42,7 +42,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Registry
     dataset, _ = read_source(scenes)
     architecture = Architecture(6, "small")
     registry = Registry(tmp_path_factory.mktemp("home"))
-    registry.promote(registry.add(Bundle.create(build_fcn32s(architecture), architecture, dataset.labels)))
+    registry.promote(registry.add(Bundle.create(build_fcn(architecture), architecture, dataset.labels)))
     return registry
 
 

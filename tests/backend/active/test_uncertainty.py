@@ -11,7 +11,7 @@ from maskloop_backend.active.uncertainty import Prober, UncertaintyError, bald, 
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_converters.samples import LabelSet
 
 RNG = np.random.default_rng(0)
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 def make_bundle(*, head: bool = True) -> Bundle:
     keras.utils.set_random_seed(3)
     architecture = Architecture(4, "small", head=head)
-    model = build_fcn32s(architecture)
+    model = build_fcn(architecture)
     width = model.get_layer("score").get_weights()[0].shape[2]
     model.get_layer("score").set_weights([RNG.normal(0, 0.5, (1, 1, width, 4)), np.zeros(4)])
     return Bundle.create(model, architecture, LabelSet.from_names(["a", "b", "c", "d"]))

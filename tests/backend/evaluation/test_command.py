@@ -17,7 +17,7 @@ from maskloop_backend.cli.main import cli
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry import Registry
 from maskloop_converters.samples import Dataset, ImageRef, LabelSet, Region, Sample
 
@@ -28,7 +28,7 @@ FORMATS = {"png": {}, "coco": {}, "tfrecord": {}, "labelstudio": {}}
 def bundle(seed: int, names: list[str]) -> Bundle:
     keras.utils.set_random_seed(seed)
     architecture = Architecture(len(names), "small")
-    model = build_fcn32s(architecture)
+    model = build_fcn(architecture)
     random = np.random.default_rng(seed)
     model.get_layer("score").set_weights([random.normal(0, 0.5, (1, 1, 192, len(names))), np.zeros(len(names))])
     return Bundle.create(model, architecture, LabelSet.from_names(names))

@@ -21,7 +21,7 @@ from maskloop_backend.inference.prediction import Segmenter
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_converters.errors import DataError
 from maskloop_converters.samples import LabelSet
 
@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8]
 def make_bundle(max_side: int | None = None) -> Bundle:
     keras.utils.set_random_seed(7)
     architecture = Architecture(4, "small")
-    model = build_fcn32s(architecture)
+    model = build_fcn(architecture)
     # drawn at random, so that every class appears and confidences spread
     random = np.random.default_rng(7)
     model.get_layer("score").set_weights([random.normal(0, 0.5, (1, 1, 192, 4)), np.zeros(4)])

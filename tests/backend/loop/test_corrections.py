@@ -10,16 +10,10 @@ import numpy as np
 import pytest
 
 from maskloop_backend.demo.scenes import write_scenes
-from maskloop_backend.loop.corrections import (
-    Change,
-    CorrectionsError,
-    channels,
-    from_dataset,
-    from_export,
-    new_labels,
-    role_of,
-    summary,
-)
+from maskloop_backend.loop.changes import Change, channels, summary
+from maskloop_backend.loop.classes import new_labels
+from maskloop_backend.loop.collected import CorrectionsError, role_of
+from maskloop_backend.loop.corrections import from_dataset, from_export
 from maskloop_converters.errors import FormatError
 from maskloop_converters.samples import Label, LabelSet
 

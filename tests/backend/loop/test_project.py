@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskloop_backend.loop.corrections import Collected, CorrectionsError, channels, from_project
+from maskloop_backend.loop.changes import channels
+from maskloop_backend.loop.collected import Collected, CorrectionsError
+from maskloop_backend.loop.corrections import from_project
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher

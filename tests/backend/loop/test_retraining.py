@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from maskloop_backend.cli.retrain import command
-from maskloop_backend.loop.corrections import CorrectionsError, from_export
+from maskloop_backend.loop.collected import CorrectionsError
+from maskloop_backend.loop.corrections import from_export
 from maskloop_backend.loop.holdout import Holdout
 from maskloop_backend.loop.progress import SilentRetraining
 from maskloop_backend.loop.retraining import Plan, RetrainingBusyError, _alone, _directory, retrain

@@ -15,7 +15,7 @@ from keras import ops
 
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture, Preprocessing
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.model.record import VERSION_PATTERN, BundleError, read_record, verify
 from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.samples import Label, LabelSet
@@ -28,7 +28,7 @@ def bundle() -> Bundle:
     keras.utils.set_random_seed(5)
     architecture = Architecture(2, "small", upsampling="per_class")
     preprocessing = Preprocessing("BGR", (1.5, 2.0, 3.25), 0.0078125)
-    model = build_fcn32s(architecture, preprocessing=preprocessing)
+    model = build_fcn(architecture, preprocessing=preprocessing)
     model.get_layer("score").set_weights([np.random.default_rng(0).normal(size=(1, 1, 192, 2)), np.array([0.5, -1])])
     return Bundle.create(
         model,

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from maskloop_backend.model.config import Architecture, Preprocessing
+from maskloop_backend.model.backbones.table import backbone
+from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.record import RECORD_FILE, WEIGHTS_FILE, ModelRecord, version_name
 from maskloop_backend.registry import Registry
 from maskloop_converters.samples import LabelSet
@@ -33,12 +34,14 @@ def save(registry: Registry) -> Save:
     ) -> ModelRecord:
         record = ModelRecord(
             architecture=Architecture(len(labels), "small"),
-            preprocessing=Preprocessing.of("small"),
+            preprocessing=backbone("small").preprocessing,
             labels=LabelSet.from_names(labels),
             **{"created": "2026-11-22T10:00:00Z", "code_version": "1"} | fields,
         )
         sha256 = hashlib.sha256(weights).hexdigest()
-        record = dataclasses.replace(record, sha256=sha256, version=version_name("small", record.created, sha256))
+        record = dataclasses.replace(
+            record, sha256=sha256, version=version_name(record.architecture, record.created, sha256)
+        )
         directory = registry.models / record.version
         directory.mkdir(parents=True)
         (directory / WEIGHTS_FILE).write_bytes(weights)

@@ -21,7 +21,7 @@ from keras import ops
 from maskloop_backend.cli.main import cli
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.model.record import BundleError
 from maskloop_backend.registry import Registry, RegistryError
 from maskloop_converters.samples import LabelSet
@@ -33,7 +33,7 @@ ENVIRONMENT = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": os.pathsep.
 def make(seed: int = 0, **options: Any) -> Bundle:
     keras.utils.set_random_seed(seed)
     architecture = Architecture(2, "small", head=False, upsampling="per_class")
-    return Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["road", "Straße"]), **options)
+    return Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(["road", "Straße"]), **options)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ from pathlib import Path
 import keras
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry import Registry
 from maskloop_converters import atomic
 from maskloop_converters.samples import LabelSet
@@ -180,7 +180,7 @@ def kill_at(path):
 atomic.sync = kill_at
 keras.utils.set_random_seed(int(sys.argv[3]))
 architecture = Architecture(2, "small", head=False, upsampling="per_class")
-bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["a", "b"]))
+bundle = Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(["a", "b"]))
 print(Registry(Path(sys.argv[1])).add(bundle))
 """
 

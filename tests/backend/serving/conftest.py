@@ -71,6 +71,8 @@ class Answer:
 class Client:
     """Talks to one server, one connection a request, so that the status line can be read."""
 
+    config = CONFIG
+
     def __init__(self, server: HttpServer, app: Any) -> None:
         self.server = server
         self.app = app

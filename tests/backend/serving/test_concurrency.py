@@ -268,21 +268,42 @@ def test_client_that_leaves_frees_its_place_and_its_queued_tasks(
     assert sum(segmenter.calls) < 20
 
 
-def test_more_predictions_than_places_are_refused_and_health_still_answers(
+def test_more_predictions_than_may_wait_are_refused_and_health_still_answers(
     start: Any, brightness: Any, image_uri: Any
 ) -> None:
     segmenter = brightness()
     segmenter.gate.clear()
-    client = start(segmenter, threads=4, reserved_threads=2)
-    with ThreadPoolExecutor(2) as pool:
+    client = start(segmenter, threads=4, reserved_threads=2, waiting_predictions=3)
+    with ThreadPoolExecutor(5) as pool:
         running = [pool.submit(client.predict, [image_uri(20, 30 + i)]) for i in range(2)]
         wait_until(lambda: client.metric("maskloop_predict_requests_running") == 2)
+        running += [pool.submit(client.predict, [image_uri(20, 40 + i)]) for i in range(3)]
+        wait_until(lambda: len(client.server._waitress.predictions.queue) == 3)
         refused = client.predict([image_uri()])
-        assert (refused.status, refused.reason) == (503, "2 predict requests are running already, try again")
+        assert (refused.status, refused.json["error"]) == (
+            503,
+            "Service Unavailable: too many predictions wait already; try again in a minute",
+        )
         assert client.request("GET", "/health").status == 200
         segmenter.gate.set()
         assert all(answer.result(30).json["results"][0]["result"] for answer in running)
     assert client.predict([image_uri()]).status == 200
+
+
+def test_requests_for_many_tasks_leave_places_to_single_ones(start: Any, brightness: Any, image_uri: Any) -> None:
+    segmenter = brightness()
+    segmenter.gate.clear()
+    client = start(segmenter, threads=6, reserved_threads=2)
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(client.predict, [image_uri(20, 30 + i), image_uri(30, 30 + i)]) for i in range(2)]
+        wait_until(lambda: client.metric("maskloop_predict_requests_running") == 2)
+        refused = client.predict([image_uri()] * 2)
+        assert (refused.status, refused.reason) == (503, "2 requests for many tasks are running already, try again")
+        running.append(pool.submit(client.predict, [image_uri()]))
+        wait_until(lambda: client.metric("maskloop_predict_requests_running") == 3)
+        segmenter.gate.set()
+        assert all(answer.result(30).json["results"][0]["result"] for answer in running)
+    assert client.predict([image_uri()] * 2).status == 200
 
 
 def test_cache_is_bounded_in_bytes(start: Any, brightness: Any, image_uri: Any) -> None:

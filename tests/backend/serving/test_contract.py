@@ -129,6 +129,7 @@ def test_setup_says_which_labels_do_not_fit(start: Any) -> None:
         "model_version": "fcn32s-small-20261122-00000001",
         "missing_labels": ["road"],
         "unused_labels": ["tram"],
+        "notes": [],
         "studio_url": "http://studio:8080/",
     }
     # a question that names no Label Studio does not make the backend forget the one it knows

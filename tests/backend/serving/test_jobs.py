@@ -17,7 +17,7 @@ from maskloop_backend.loop.queue import JobQueue
 from maskloop_backend.loop.worker import Studio
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.serving.rollouts import Rollouts
 from maskloop_converters.samples import LabelSet
@@ -227,7 +227,7 @@ def test_a_rollout_of_a_version_that_is_not_served_any_more_is_dropped(studio: F
     registry = Registry(tmp_path)
     architecture = Architecture(2, "small", head=False)
     labels = LabelSet.from_names(["sky", "road"])
-    old, new = (registry.add(Bundle.create(build_fcn32s(architecture), architecture, labels)) for _ in range(2))
+    old, new = (registry.add(Bundle.create(build_fcn(architecture), architecture, labels)) for _ in range(2))
     for version in (old, new):
         registry.promote(version)
     queue = JobQueue(tmp_path)

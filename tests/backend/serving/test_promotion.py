@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maskloop_backend.inference.prediction import Prediction, Segmenter
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry import Registry
 from maskloop_backend.serving import models
 from maskloop_converters.codecs import studio_rle
@@ -69,7 +69,7 @@ def registry(tmp_path: Path) -> Registry:
     architecture = Architecture(backbone="small", classes=2, head=False, upsampling="per_class")
     labels = LabelSet.from_names(["road", "car"])
     for _ in range(2):
-        registry.add(Bundle.create(build_fcn32s(architecture), architecture, labels))
+        registry.add(Bundle.create(build_fcn(architecture), architecture, labels))
     registry.promote(registry.versions()[0])
     return registry
 

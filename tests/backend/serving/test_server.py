@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from maskloop_backend.cli.main import cli
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.serving.auth import Credentials
 from maskloop_backend.serving.settings import ServerError
@@ -83,7 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one small, untrained model that is served."""
     home = tmp_path_factory.mktemp("home")
     architecture = Architecture(backbone="small", classes=2)
-    bundle = Bundle.create(build_fcn32s(architecture), architecture, LabelSet.from_names(["road", "car"]))
+    bundle = Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(["road", "car"]))
     registry = Registry(home)
     registry.promote(registry.add(bundle))
     return home

@@ -13,6 +13,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from maskloop_backend.studio import label_config
+from maskloop_converters.errors import LabelError
+
 VERSION = "fcn32s-small-20261122-00000001"
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = (
@@ -49,6 +52,9 @@ class FakeStudio:
         half_labelled: tasks with one of two.
         predictions: (task, version); a prediction's id is its place.
         scores: id of a prediction -> the score that it was given afterwards.
+        results: (task, version) -> what the prediction holds; {} for one road, made for the project's label config.
+        why: what the backend says of a prediction that fails; None: it fails without a word for lost tasks only.
+        size: (width, height) of the images.
     """
 
     url: str = ""
@@ -68,6 +74,9 @@ class FakeStudio:
     half_labelled: set[int] = field(default_factory=set)
     predictions: list[tuple[int, str]] = field(default_factory=list)
     scores: dict[int, float] = field(default_factory=dict)
+    results: dict[tuple[int, str], list[Any]] = field(default_factory=dict)
+    why: str | None = None
+    size: tuple[int, int] = (320, 240)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     next_id: int = 20
 
@@ -146,18 +155,23 @@ class FakeStudio:
             case "GET", ["api", "predictions"]:
                 pairs = enumerate(self.predictions)
                 return 200, [
-                    {"id": i, "model_version": version} for i, (t, version) in pairs if t == int(query["task"])
+                    {"id": i, "model_version": version, "result": self.result(t, version)}
+                    for i, (t, version) in pairs
+                    if t == int(query["task"])
                 ]
             case "PATCH", ["api", "predictions", number]:
                 self.scores[int(number)] = body["score"]
                 return 200, {"id": int(number), **body}
             case "DELETE", ["api", "predictions", number]:
+                self.results.pop(self.predictions[int(number)], None)
                 self.predictions[int(number)] = (0, "deleted")
                 return 204, None
             case "GET", ["api", "tasks"]:
                 first = (int(query["page"]) - 1) * int(query["page_size"])
                 page = self.tasks[first : first + int(query["page_size"])]
                 return 200, {"tasks": [self._task(task, query) for task in page], "total": len(self.tasks)}
+            case "GET", ["api", "tasks", number]:
+                return 200, {"id": int(number), "data": {"image": f"/data/upload/5/{number}.png"}}
             case "POST", ["api", "dm", "actions"]:
                 chosen = body["selectedItems"]["included"] or self.tasks
                 new = [(task, self.served) for task in chosen if task not in self.lost]
@@ -189,6 +203,16 @@ class FakeStudio:
                 return 204, None
         return problem(404, "Not found.")
 
+    def result(self, task: int, version: str) -> list[Any]:
+        """Return the regions of a stored prediction: by default one road, as made for the label config of now."""
+        try:
+            config = label_config.parse(self.project["label_config"])
+        except LabelError:
+            return []
+        width, height = self.size
+        item = {"id": f"{config.mark}-road000{task}", "original_width": width, "original_height": height}
+        return self.results.get((task, version), [{**item, "value": {"brushlabels": ["road"]}}])
+
     def _task(self, task: int, query: dict[str, str]) -> dict[str, Any]:
         versions = dict.fromkeys(version for number, version in self.predictions if number == task)
         told = {
@@ -196,6 +220,10 @@ class FakeStudio:
             "is_labeled": task in self.labelled,
             "total_annotations": int(task in self.labelled or task in self.half_labelled),
             "predictions_model_versions": ",".join(versions) if query["fields"] == "all" else "",
+            # as Label Studio shows it on SQLite: quotes left out, 500 characters
+            "predictions_results": ",".join(json.dumps(self.result(task, version)) for version in versions)[
+                :500
+            ].replace('"', ""),
         }
         return {key: told[key] for key in query["include"].split(",")}
 
@@ -228,6 +256,14 @@ def handler(studio: FakeStudio) -> type[BaseHTTPRequestHandler]:
             if url.path == "/backend/setup":
                 said = {"model_version": studio.served, "missing_labels": [], "unused_labels": []}
                 self._send(*(studio.setup or (200, "OK", json.dumps(said).encode())))
+                return
+            if url.path == "/backend/predict":
+                tasks = {task["id"] for task in body["tasks"]} if body else set()
+                if studio.why is not None and (not studio.lost or tasks & studio.lost):
+                    error = {"error": studio.why, "status": 424}
+                    self._send(424, studio.why, json.dumps(error).encode())
+                else:
+                    self._send(200, "OK", b'{"results":[{"result":[],"score":1.0}]}')
                 return
             if url.path == "/api/token/refresh/":
                 studio.access_tokens.append(jwt("access") + str(len(studio.access_tokens)))

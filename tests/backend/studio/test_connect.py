@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner, Result
 
+from maskloop_backend.cli.main import cli
 from maskloop_backend.studio.client import StudioClient
-from maskloop_backend.studio.connect import CHUNK, BackendLogin, connect
+from maskloop_backend.studio.connect import CHUNK, connect
+from maskloop_backend.studio.doctor import examine
 from maskloop_backend.studio.errors import StudioError
+from maskloop_backend.studio.login import BackendLogin
 
-from .studio import VERSION, FakeStudio
+from .studio import LEGACY, VERSION, FakeStudio
 
 LOGIN = BackendLogin("ls", "s3cret")
 
@@ -116,3 +120,102 @@ def test_a_backend_url_that_is_none_is_refused_before_anything(
 def test_the_password_is_not_in_what_connecting_says(studio: FakeStudio, client: StudioClient) -> None:
     done = connect(client, 5, studio.backend, login=LOGIN)
     assert "s3cret" not in json.dumps(done.changes) + repr(LOGIN)
+
+
+def runs(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments], env={"MASKLOOP_STUDIO_TOKEN": LEGACY})
+
+
+def connects(studio: FakeStudio, *more: str) -> Result:
+    return runs("connect", "--project", "5", "--backend-url", studio.backend, "--studio-url", studio.url, *more)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('<View><Image name="i" valueList="$pages"/>BRUSH</View>', "has a valueList, which is not supported"),
+        (
+            '<View><Repeater on="$pages"><Image name="i" value="$pages[{{idx}}].url"/>BRUSH</Repeater></View>',
+            "stands in a Repeater, which is not supported",
+        ),
+        ('<View><Image name="i" value="$a"/><KeyPointLabels name="k" toName="i"/></View>', "no BrushLabels"),
+        ('<View><Image name="i" value="$a"/><Brush name="b" toName="i"/></View>', "Brush b has no Label"),
+        (
+            '<View><Image name="i" value="$a"/><BrushLabels name="b" toName="i" value="$labels"/></View>',
+            "the labels of BrushLabels come from the task's data",
+        ),
+        (
+            '<View><Image name="i" value="$a"/><BrushLabels name="b" toName="i" model_skip="true"><Label value="car"/>'
+            "</BrushLabels></View>",
+            "model_skip stands at every mask control",
+        ),
+    ],
+)
+def test_a_label_config_that_cannot_be_pre_filled_is_refused_before_anything(
+    studio: FakeStudio, config: str, message: str
+) -> None:
+    brush = '<BrushLabels name="tag" toName="i"><Label value="car"/></BrushLabels>'
+    studio.project["label_config"] = config.replace("BRUSH", brush)
+    done = connects(studio)
+    assert done.exit_code == 1
+    assert message in done.output
+    assert studio.connections == []
+
+
+def test_what_does_not_fit_is_said(studio: FakeStudio) -> None:
+    said = {"model_version": VERSION, "missing_labels": ["tree"], "unused_labels": ["river"], "notes": ["box is not"]}
+    studio.setup = (200, "OK", json.dumps(said).encode())
+    done = connects(studio)
+    assert done.exit_code == 0
+    assert "classes of the model without a label in the project, not pre-filled: tree" in done.output
+    assert "labels that the model does not know, drawn by annotators only: river" in done.output
+    assert "box is not" in done.output
+
+
+@pytest.mark.parametrize(("lost", "code"), [(range(101, 141), 1), ([103], 0)])
+def test_why_tasks_have_no_prediction_is_said_and_none_at_all_is_a_failure(
+    studio: FakeStudio, lost: list[int], code: int
+) -> None:
+    studio.lost = set(lost)
+    studio.why = "task 103, /data/upload/5/103.png: HTTP 404: there is no such file"
+    done = connects(studio)
+    assert f"no prediction: {studio.why}" in done.output
+    assert f"{40 - len(lost)} of 40 tasks have predictions" in done.output
+    assert done.exit_code == code
+    assert connects(studio, "--json").exit_code == code
+    assert runs("rollout", "5", "--studio-url", studio.url).exit_code == code
+
+
+def test_predictions_made_for_another_label_config_are_fetched_anew(studio: FakeStudio, client: StudioClient) -> None:
+    connect(client, 5, studio.backend)
+    studio.half_labelled = {105}
+    # three were made before 'lorry' was renamed; the editor shows nothing of the kind any more
+    gone = [{"id": "0000-abcdefghij", "value": {"brushlabels": ["lorry"]}}]
+    studio.results = {(task, VERSION): gone for task in (101, 102, 105)}
+    findings = list(examine(client, 5))
+    (found,) = [finding for finding in findings if finding.level != "ok"]
+    assert "predictions of 2 tasks were made for another label config" in found.message
+    assert "(lorry)" in found.message
+    done = connect(client, 5, studio.backend)
+    assert done.changes[0].startswith("predictions of 2 tasks were made for another label config")
+    assert done.tasks_with_predictions == 40
+    # what somebody works on stays: it is learned what they change in it
+    assert set(studio.results) == {(105, VERSION)}
+    assert connect(client, 5, studio.backend).changes == ()
+
+
+def test_predictions_without_regions_are_renewed_with_the_others_only(studio: FakeStudio, client: StudioClient) -> None:
+    connect(client, 5, studio.backend)
+    studio.results = {(101, VERSION): []}
+    assert connect(client, 5, studio.backend).changes == ()
+    studio.results[102, VERSION] = [{"id": "made-by-an-older-one"}]
+    assert connect(client, 5, studio.backend).changes[0].startswith("predictions of 2 tasks")
+
+
+def test_of_several_versions_the_served_one_is_looked_at(studio: FakeStudio, client: StudioClient) -> None:
+    connect(client, 5, studio.backend)
+    studio.predictions = [(task, "old") for task in studio.tasks] + studio.predictions
+    studio.results = {(task, "old"): [{"id": "0000-x", "value": {}}] for task in studio.tasks}
+    assert connect(client, 5, studio.backend).changes == ()
+    studio.results[101, VERSION] = [{"id": "0000-x", "value": {}}]
+    assert connect(client, 5, studio.backend).changes[0].startswith("predictions of 1 tasks")

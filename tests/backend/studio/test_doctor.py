@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from maskloop_backend.cli.main import cli
 from maskloop_backend.studio.client import StudioClient
-from maskloop_backend.studio.connect import BackendLogin, connect
+from maskloop_backend.studio.connect import connect
 from maskloop_backend.studio.doctor import Finding, examine
+from maskloop_backend.studio.login import BackendLogin
 
 from .studio import LEGACY, VERSION, FakeStudio, jwt
 
@@ -51,6 +52,14 @@ def incomplete(studio: FakeStudio) -> None:
 
 def doubled(studio: FakeStudio) -> None:
     studio.predictions += studio.predictions[:2]
+
+
+def rotated_token(studio: FakeStudio) -> None:
+    studio.why = "task 101, /data/upload/5/101.png: HTTP 401: Label Studio wants a valid token"
+
+
+def huge_images(studio: FakeStudio) -> None:
+    studio.size = 8000, 6000
 
 
 def second_connection(studio: FakeStudio) -> None:
@@ -146,6 +155,8 @@ def other_release(studio: FakeStudio) -> None:
         (stale, [("warning", "predictions")], "2 of old"),
         (incomplete, [("warning", "predictions")], "37 of 40 tasks have none"),
         (doubled, [("warning", "predictions")], "more than once"),
+        (rotated_token, [("problem", "prediction")], "HTTP 401: Label Studio wants a valid token"),
+        (huge_images, [("warning", "images")] * 2, "submitting takes about a minute"),
         (second_connection, [("warning", "connection")], "2 backends are connected"),
         (second_webhook, [("problem", "webhook")], "2 webhooks"),
         (no_webhook, [("problem", "webhook")], "does not tell"),

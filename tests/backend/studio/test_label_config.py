@@ -45,7 +45,7 @@ def test_what_is_missing_and_unused_is_named_but_not_the_background() -> None:
     mapping = match(parse(config('<Label value="road"/><Label value="river"/>')), model)
     assert mapping.missing == ("car", "truck", "sky")
     assert mapping.unused == ("river",)
-    assert mapping.image_key == "image"
+    assert [image.value for image in mapping.images] == ["$image"]
 
 
 def test_each_control_has_its_own_mapping_and_skipped_ones_have_none() -> None:
@@ -59,7 +59,7 @@ def test_each_control_has_its_own_mapping_and_skipped_ones_have_none() -> None:
         ("a", ("road",), 0.0),
         ("b", ("car",), 0.5),
     ]
-    assert mapping.image_key == "picture"
+    assert [image.value for image in mapping.images] == ["$picture"]
     assert mapping.controls[0].lut.dtype == np.uint8
 
 

@@ -43,7 +43,7 @@ def scene() -> Prediction:
 
 def result(prediction: Prediction, mapped: LabelMapping, **options: Any) -> list[dict[str, Any]]:
     context = options.pop("context", None)
-    built = build(prediction, mapped, PredictionOptions(**options), version="v1", context=context)
+    built = build({"image": prediction}, mapped, PredictionOptions(**options), version="v1", context=context)
     items: list[dict[str, Any]] = json.loads(orjson.dumps(built))["result"]
     return items
 
@@ -69,7 +69,7 @@ def test_components_have_ids_of_their_own_and_small_ones_can_be_left_out() -> No
 
 def test_ids_differ_between_versions_and_repeat_within_one() -> None:
     ids = [
-        [item["id"] for item in build(scene(), mapping(), PredictionOptions(), version=version)["result"]]
+        [item["id"] for item in build({"image": scene()}, mapping(), PredictionOptions(), version=version)["result"]]
         for version in ("v1", "v1", "v2")
     ]
     assert ids[0] == ids[1]
@@ -84,7 +84,7 @@ def test_regions_below_the_score_threshold_are_not_filled() -> None:
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -0.1, 1.5])
 def test_the_score_is_always_a_number_between_0_and_1(score: float) -> None:
     prediction = Prediction(scene().label_map, scene().confidence, score)
-    assert 0 <= build(prediction, mapping(), PredictionOptions(), version="v")["score"] <= 1
+    assert 0 <= build({"image": prediction}, mapping(), PredictionOptions(), version="v")["score"] <= 1
 
 
 def test_no_class_present_gives_no_region() -> None:

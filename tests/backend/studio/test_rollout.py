@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from maskloop_backend.studio.client import StudioClient
-from maskloop_backend.studio.connect import CHUNK, BackendLogin
+from maskloop_backend.studio.connect import CHUNK
 from maskloop_backend.studio.errors import StudioError
+from maskloop_backend.studio.login import BackendLogin
 from maskloop_backend.studio.rollout import rollout
 
 from .studio import LEGACY, VERSION, FakeStudio
@@ -125,3 +126,13 @@ def test_two_at_once_store_every_prediction_once(studio: FakeStudio, client: Stu
         for done in [pool.submit(roll_out) for _ in range(2)]:
             done.result()
     assert sum(version == NEW for _, version in studio.predictions) == 37
+
+
+def test_predictions_made_for_another_label_config_are_fetched_anew(studio: FakeStudio, client: StudioClient) -> None:
+    studio.half_labelled = {105}
+    gone = [{"id": "0000-abcdefghij", "value": {"brushlabels": ["lorry"]}}]
+    studio.results = {(task, VERSION): gone for task in (101, 104, 105)}
+    done = rollout(client, 5)
+    assert (done.renewed, done.tasks_with_predictions) == (1, 37)
+    assert set(studio.results) == {(101, VERSION), (105, VERSION)}, "those that somebody works on or has done stay"
+    assert rollout(client, 5).renewed == 0

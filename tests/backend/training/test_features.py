@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from maskloop_backend.demo.scenes import LABELS, scenes, write_scenes
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn, split_network
 from maskloop_backend.training.batches import Batches, Draw, Emphasis
 from maskloop_backend.training.dataset import Examples
-from maskloop_backend.training.features import FeatureBatches, split_network
+from maskloop_backend.training.features import FeatureBatches
 from maskloop_backend.training.loss import cross_entropy
 from maskloop_backend.training.settings import SettingsError, TrainingSettings
 from maskloop_converters import datasets
@@ -33,7 +33,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
     keras.utils.set_random_seed(0)
-    network = build_fcn32s(Architecture(len(LABELS.classes), backbone="small", dropout=0.0))
+    network = build_fcn(Architecture(len(LABELS.classes), backbone="small", dropout=0.0))
     for name in ("score", "upsampling"):
         layer = network.get_layer(name)
         layer.set_weights([w + np.random.default_rng(0).normal(0, 0.1, w.shape) for w in layer.get_weights()])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskloop_backend.model.config import Architecture, Upsampling
-from maskloop_backend.model.fcn32s import build_fcn32s
+from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.training.growing import shrink_and_perturb, take_weights
 
 OLD = ["sky", "road", "car"]
@@ -15,7 +15,7 @@ OLD = ["sky", "road", "car"]
 
 def trained(classes: int, upsampling: Upsampling = "dense") -> keras.Model:
     """Return a network whose weights are all random, as after a training."""
-    model = build_fcn32s(Architecture(classes, backbone="small", upsampling=upsampling))
+    model = build_fcn(Architecture(classes, backbone="small", upsampling=upsampling))
     rng = np.random.default_rng(0)
     for name in ("score", "upsampling"):
         layer = model.get_layer(name)
@@ -58,7 +58,7 @@ def test_a_new_class_is_interpolated_linearly() -> None:
     model = trained(4)
     take_weights(model, trained(3), [*OLD, "person"], OLD)
     kernel = model.get_layer("upsampling").get_weights()[0]
-    untrained = build_fcn32s(Architecture(4, backbone="small")).get_layer("upsampling").get_weights()[0]
+    untrained = build_fcn(Architecture(4, backbone="small")).get_layer("upsampling").get_weights()[0]
     np.testing.assert_array_equal(kernel[:, :, 3], untrained[:, :, 3])
     np.testing.assert_array_equal(kernel[:, :, :, 3], untrained[:, :, :, 3])
 

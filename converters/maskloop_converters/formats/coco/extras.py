@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import FormatError, LabelError
 from ...samples import Color, Label, LabelSet
 from ..labels import labels_from_json, labels_to_json
 from ..records import attributes
+from .loose import number
 
 KEY = "maskloop"
 
@@ -66,7 +68,7 @@ def categories_of(labels: LabelSet, others: Any) -> list[dict[str, Any]]:
 
     Args:
         labels: the label set.
-        others: fields of other tools by category, as :func:`labels_of` found them.
+        others: fields of other tools by category, as :func:`categories_in` found them.
     """
     kept = {record["name"]: record for record in others} if isinstance(others, list) else {}
     records = []
@@ -92,31 +94,86 @@ def document_extras(labels: LabelSet) -> dict[str, Any]:
     return {"version": 1, **labels_to_json(labels)}
 
 
-def labels_of(members: Mapping[str, Any], where: str) -> tuple[LabelSet, list[dict[str, Any]]]:
-    """Return the label set of a COCO document, and the categories' fields of other tools.
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """The classes of a COCO document.
+
+    Attributes:
+        labels: the label set.
+        others: fields of other tools by category, as :func:`categories_of` takes them.
+        aliases: ids of categories that are another one's double -> that one's id.
+        notes: how categories of one name were told apart, for people.
+    """
+
+    labels: LabelSet
+    others: list[dict[str, Any]]
+    aliases: Mapping[int, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def categories_in(members: Mapping[str, Any], used: Collection[int], where: str) -> Categories:
+    """Return the classes of a COCO document.
 
     Where the document is not ours, pixels outside all objects are background: id 0, if no category has it.
+
+    Args:
+        members: of the document.
+        used: ids of the categories that have annotations.
+        where: the file, for errors.
     """
     records = members.get(CATEGORIES)
     if not isinstance(records, list):
-        raise FormatError(f"{where}: there is no list of categories")
+        raise FormatError(f"{where}: there is no list of categories; give one with --labels FILE (labels=)")
     try:
         others = [{"name": _name(record), **rest} for record in records if (rest := _others(record))]
         extras = extras_of(members, where)
         if "labels" in extras:
-            return labels_from_json(extras), others
-        labels = tuple(_label(record) for record in records)
+            return Categories(labels_from_json(extras), others)
+        labels, aliases, notes = _told_apart(records, used)
         free = all(label.id != 0 for label in labels)
-        return LabelSet(labels, background_id=0 if free else None), others
+        return Categories(LabelSet(labels, background_id=0 if free else None), others, aliases, notes)
     except (LabelError, AttributeError) as error:
         raise FormatError(f"{where}: categories: {error}") from error
 
 
+def _told_apart(
+    records: list[dict[str, Any]], used: Collection[int]
+) -> tuple[tuple[Label, ...], dict[int, int], tuple[str, ...]]:
+    """Return labels of different names, the ids of doubles -> the id that stands for both, and what was done.
+
+    Of categories of one name, those without annotations are left out (Roboflow's root category is called like the project,
+    which may be called like its class). Of the others, those of one supercategory are one label; else the supercategory
+    tells them apart.
+    """
+    labels: list[Label] = []
+    aliases: dict[int, int] = {}
+    notes = []
+    by_name: dict[str, list[tuple[Label, Any]]] = {}
+    for record in records:
+        by_name.setdefault(_name(record), []).append((_label(record), record.get("supercategory")))
+    for name, found in by_name.items():
+        chosen = found
+        if len(found) > 1:
+            chosen = [entry for entry in found if entry[0].id in used] or found[:1]
+            ids = ", ".join(str(label.id) for label, _ in found)
+            notes.append(f"{name!r} has the ids {ids}; taken: {', '.join(str(label.id) for label, _ in chosen)}")
+        firsts: dict[Any, Label] = {}
+        for label, above in chosen:
+            first = firsts.setdefault(repr(above), label)
+            if first is not label:
+                aliases[label.id] = first.id
+        for above, label in firsts.items():
+            labels.append(label if len(firsts) == 1 else replace(label, name=f"{name} ({above.strip(chr(39))})"))
+    order = {label.id: k for k, label in enumerate(map(_label, records))}
+    return tuple(sorted(labels, key=lambda label: order[label.id])), aliases, tuple(notes)
+
+
 def _label(record: Mapping[str, Any]) -> Label:
-    label_id = record.get("id")
-    if not isinstance(label_id, int) or isinstance(label_id, bool) or label_id < 0:
-        raise LabelError(f"the id must be a whole number from 0, received {label_id!r:.80}")
     thing = record.get("isthing")
+    try:
+        label_id = number(record.get("id"), "the id")
+    except FormatError as error:
+        raise LabelError(str(error)) from error
     return Label(label_id, _name(record), _color(record.get("color")), None if thing is None else bool(thing))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,8 +16,11 @@ from ...errors import FormatError
 from ...report import Tally
 from ..json_stream import load, scan
 from ..parts import SKIPPED
+from .loose import number, plain_id
 
 ANNOTATIONS_SKIPPED = "annotations skipped"
+# Annotation ids are numbers; what is none of 62 bits is numbered from here.
+_FIRST_TEXT = 1 << 62
 
 
 @dataclass(slots=True)
@@ -29,13 +33,18 @@ class Index:
         path: the file with the images.
         annotated: the file with the annotations; another one for results.
         members: all top-level members but the two arrays.
-        problems: what is wrong with the arrays as a whole: ids that stand twice, annotations of no image.
+        problems: what is wrong with the arrays as a whole: images without an id or with one that stands twice,
+            annotations of no image.
+        repeated: annotation ids that several annotations have.
+        categories: the ids of categories that annotations have.
     """
 
     path: Path
     annotated: Path
     members: dict[str, Any] = field(default_factory=dict)
     problems: Tally = field(default_factory=Tally)
+    repeated: Tally = field(default_factory=Tally)
+    categories: set[int] = field(default_factory=set)
     _images: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     _annotations: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     _first: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -53,8 +62,12 @@ class Index:
                 yield record, [_load(annotations, at, length, self.annotated) for at, length in places]
 
 
-def build(path: Path, results: Path | None = None) -> Index:
+def build(
+    path: Path, results: Path | None = None, seen: Callable[[dict[str, Any]], None] = lambda record: None
+) -> Index:
     """Return the index of a COCO file; with ``results``, of its images and that file's annotations.
+
+    ``seen`` is called with the record of every image.
 
     Raises:
         FormatError: not JSON, or no COCO file: a record is no object or has no id.
@@ -69,12 +82,17 @@ def build(path: Path, results: Path | None = None) -> Index:
         if not element.in_array:
             index.members[element.key] = element.value
         elif element.key == "images":
-            image_id = _id(element.value, "id", f"{path}, image at byte {element.start}")
+            try:
+                image_id = _id(element.value, "id", f"{path}, image at byte {element.start}")
+            except FormatError as error:
+                index.problems.add(SKIPPED, str(error))
+                continue
             if image_id in rows:
                 where = f"the second time at byte {element.start}"
                 index.problems.add(SKIPPED, f"{path}: image id {image_id!r} stands twice, {where}")
                 continue
             rows[image_id] = len(rows)
+            seen(element.value)
             images.extend((element.start, element.size))
         elif element.key == "annotations":
             found = True
@@ -82,7 +100,7 @@ def build(path: Path, results: Path | None = None) -> Index:
                 annotations.add(element.value, element.start, element.size)
         else:
             raise FormatError(
-                f"{path}: a list, perhaps of results, which go with the COCO file of their images (images_of)"
+                f"{path}: a list, perhaps of results, which go with the COCO file of their images: --images-of FILE (images_of=)"
             )
     if results is not None:
         for element in scan(results, ("annotations",)):
@@ -101,21 +119,39 @@ class _Annotations:
     def __init__(self, index: Index, rows: dict[Any, int]) -> None:
         self._index = index
         self._rows = rows
-        self._texts: dict[Any, int] = {}
+        #: owners that are no image yet, and annotation ids that are no number of 62 bits: their place of first use
+        self._waiting: dict[int | str, int] = {}
+        self._others: dict[int | str, int] = {}
         self._owners = array("q")
         self._places = array("q")
         self._ids = array("q")
 
     def add(self, record: Any, start: int, size: int) -> None:
-        owner = _id(record, "image_id", f"{self._index.annotated}, annotation at byte {start}")
-        number = self._rows.get(owner)
-        if number is None:
+        try:
+            owner = _id(record, "image_id", f"{self._index.annotated}, annotation at byte {start}")
+        except FormatError as error:
+            self._index.problems.add(ANNOTATIONS_SKIPPED, str(error))
+            return
+        row = self._rows.get(owner)
+        if row is None:
             # Not met yet, or never: a negative number stands for the id until all images are known.
-            number = -1 - self._texts.setdefault(owner, len(self._texts))
-        own = record.get("id")
-        self._owners.append(number)
+            row = -1 - self._waiting.setdefault(owner, len(self._waiting))
+        self._owners.append(row)
         self._places.extend((start, size))
-        self._ids.append(hash(own) if isinstance(own, int | str) else -1)
+        self._ids.append(self._short(record.get("id")))
+        segments = record.get("segments_info")
+        for part in segments if isinstance(segments, list) else (record,):
+            if isinstance(part, dict) and isinstance(category := part.get("category_id"), int | float | str):
+                with suppress(FormatError):
+                    self._index.categories.add(number(category, "category_id"))
+
+    def _short(self, own: Any) -> int:
+        """Return a number of 64 bits for an annotation's id, different for different ones; -1 for none."""
+        if isinstance(own, int) and not isinstance(own, bool) and 0 <= own < _FIRST_TEXT:
+            return own
+        if isinstance(own, int | str) and not isinstance(own, bool):
+            return _FIRST_TEXT + self._others.setdefault(own, len(self._others))
+        return -1
 
     def grouped(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the places (N, 2) by image, and where each image's begin (images + 1,)."""
@@ -123,27 +159,36 @@ class _Annotations:
             return np.zeros((0, 2), np.int64), np.zeros(len(self._rows) + 1, np.int64)
         owners = np.array(self._owners, np.int64)
         places = np.array(self._places, np.int64).reshape(-1, 2)
-        late = np.array([self._rows.get(owner, -1) for owner in self._texts] or [-1], np.int64)
+        names = list(self._waiting)
+        late = np.array([self._row(owner) for owner in names] or [-1], np.int64)
         waiting = owners < 0
         owners[waiting] = late[-1 - owners[waiting]]
-        names = list(self._texts)
         for k in np.flatnonzero(owners < 0).tolist():
             image_id = names[-1 - self._owners[k]]
             self._problem(places[k, 0], f"belongs to the image {image_id!r}, which is not in {self._index.path.name}")
-        keep = (owners >= 0) & ~self._repeated(places)
-        kept = np.flatnonzero(keep)
+        self._note_repeated()
+        kept = np.flatnonzero(owners >= 0)
         order = kept[owners[kept].argsort(kind="stable")]
         return places[order], np.searchsorted(owners[order], np.arange(len(self._rows) + 1))
 
-    def _repeated(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which annotations have an id that stood before; those without an id have not."""
+    def _row(self, owner: int | str) -> int:
+        """Return the row of an image, -1 if there is none; VIA writes image ids as texts in its annotations only."""
+        row = self._rows.get(owner)
+        if row is None and isinstance(owner, str) and owner.isdecimal() and len(owner) < 20:
+            row = self._rows.get(int(owner))
+        elif row is None and isinstance(owner, int):
+            row = self._rows.get(str(owner))
+        return -1 if row is None else row
+
+    def _note_repeated(self) -> None:
         ids = np.array(self._ids, np.int64)
-        order = ids.argsort(kind="stable")
-        again: NDArray[np.bool_] = np.zeros(ids.size, bool)
-        again[order[1:]] = (ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != -1)
-        for k in np.flatnonzero(again).tolist():
-            self._problem(places[k, 0], "has an id that stood before")
-        return again
+        texts = list(self._others)
+        values, counts = np.unique(ids[ids >= 0], return_counts=True)
+        for value, count in zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
+            own = texts[value - _FIRST_TEXT] if value >= _FIRST_TEXT else value
+            self._index.repeated.add(
+                "annotations whose id another one has too", f"{self._index.annotated.name}: id {own!r}", count - 1
+            )
 
     def _problem(self, start: int, what: str) -> None:
         self._index.problems.add(ANNOTATIONS_SKIPPED, f"{self._index.annotated}: the annotation at byte {start} {what}")
@@ -153,10 +198,7 @@ def _id(record: Any, key: str, where: str) -> int | str:
     """Return an id of a record of the scan."""
     if not isinstance(record, dict):
         raise FormatError(f"{where}: expected an object, received {record!r:.80}")
-    value = record.get(key)
-    if not isinstance(value, int | str) or isinstance(value, bool):
-        raise FormatError(f"{where}: {key} must be a number or a text, received {value!r:.80}")
-    return value
+    return plain_id(record.get(key), f"{where}: {key}")
 
 
 def _load(file: BinaryIO, start: int, size: int, path: Path) -> dict[str, Any]:

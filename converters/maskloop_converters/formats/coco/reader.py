@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,11 +16,12 @@ from ...options import ImagesFrom, LabelsFrom, Option, PartName
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
 from ..file_names import relative_path
+from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..json_stream import scan
 from ..labels import read_labels
 from ..parts import SKIPPED, assemble
-from ..records import attributes, check_labels, image_size, origin, region_from_json, score, whole_number
+from ..records import attributes, check_labels, origin, region_from_json, score, whole_number
 from .extras import (
     ANNOTATION_FIELDS,
     CATEGORIES,
@@ -28,14 +29,21 @@ from .extras import (
     IMAGE_FIELDS,
     INFO,
     KEY,
+    Categories,
     attributes_of,
+    categories_in,
     extras_of,
-    labels_of,
 )
 from .index import ANNOTATIONS_SKIPPED, Index, build
-from .segmentation import Counts, check_counts, counts_of, masks_of
+from .loose import crowd, plain_id, stated_size
+from .loose import number as number_of
+from .segmentation import Counts, check_counts, counts_of, has_mask, masks_of, size_of
 
-_PREFIXES = ("instances", "panoptic")
+# Of several kinds of files about the same images, the first kind that is there is read.
+_PREFIXES = ("instances", "panoptic", "person_keypoints", "keypoints", "stuff", "lvis_v1", "lvis")
+_NO_MASK = "annotations without a mask"
+_NO_AREA = "pieces of fewer than 3 points, which enclose nothing, left out of their mask"
+_SIZES = "sizes taken from the image, as the file says none"
 
 
 def detect(path: Path) -> str | None:
@@ -74,8 +82,8 @@ def read(
         labels: the classes, or a label list file; by default the file's categories.
         split: read this part only (``instances_SPLIT.json``); by default all of them, one after another.
         on_error: 'skip' leaves out annotations and samples that cannot be read and counts them.
-        images_from: folder that ``file_name`` is relative to; by default the folders where datasets have it are tried,
-            and images that are in none of them are out of reach.
+        images_from: folder that has the images; by default the folders where datasets have them are tried (images/,
+            data/, a folder called like the part, the JSON's own), and images that are in none of them are out of reach.
         images_of: the COCO file with the images and categories, when ``path`` is a file of results.
 
     Raises:
@@ -156,22 +164,26 @@ def _require_coco(path: Path) -> None:
 def _part(
     path: Path, results: Path | None, split: str | None, labels: LabelSet | None, images_from: Path | None
 ) -> _Part:
-    index = build(path, results)
-    own, others = labels_of(index.members, str(path)) if labels is None else (labels, [])
+    images = _Images(path, images_from)
+    index = build(path, results, images.foresee)
+    if labels is None:
+        categories = categories_in(index.members, index.categories, str(path))
+    else:
+        categories = Categories(labels, [])
     extras = extras_of(index.members, str(path))
     members = {name: value for name, value in index.members.items() if name not in DOCUMENT_FIELDS}
-    if others:
-        members[CATEGORIES] = others
+    if categories.others:
+        members[CATEGORIES] = categories.others
     if members.get("info") == INFO:
         del members["info"]
     members |= attributes(extras.get("attributes"), str(path))
     named = extras.get("split")
     return _Part(
         split=named if isinstance(named, str) else split,
-        labels=own,
+        categories=categories,
         attributes=members,
         index=index,
-        images=_Images(path, split, images_from),
+        images=images,
         ours=KEY in index.members,
     )
 
@@ -181,29 +193,47 @@ class _Part:
     """One COCO file."""
 
     split: str | None
-    labels: LabelSet
+    categories: Categories
     attributes: dict[str, Any]
     index: Index
     images: _Images
     ours: bool
 
     @property
+    def labels(self) -> LabelSet:
+        return self.categories.labels
+
+    @property
     def count(self) -> int:
         return len(self.index)
 
     def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
-        if policy.on_error == "fail" and self.index.problems:
-            raise FormatError(next(iter(self.index.problems.examples.values()))[0])
-        policy.skipped.merge(self.index.problems)
+        if self.index.problems:
+            with policy.record(SKIPPED):
+                if policy.on_error == "fail":
+                    raise FormatError(next(iter(self.index.problems.examples.values()))[0])
+                policy.skipped.merge(self.index.problems)
+        policy.notes.merge(self.index.repeated)
+        for note in self.categories.notes:
+            policy.notes.add("categories of one name", f"{self.index.path.name}: {note}")
         for record, own in self.index:
             with policy.record(SKIPPED):
                 yield self._sample(record, own, policy)
 
     def _sample(self, record: dict[str, Any], annotations: list[dict[str, Any]], policy: ErrorPolicy) -> Sample:
-        where = f"{self.index.path}, image {record['id']!r}"
+        image_id = plain_id(record["id"], "id")
+        where = f"{self.index.path}, image {image_id!r}"
         extras = extras_of(record, where)
-        size = image_size(record.get("height"), record.get("width"), where)
-        image = self.images.find(record, extras, size, where)
+        size = stated_size(record.get("height"), record.get("width"), where)
+        image, found = self.images.find(record, extras, size, where)
+        if size is None:
+            size = found or next(filter(None, (size_of(a.get("segmentation")) for a in annotations)), None)
+            if size is None:
+                raise FormatError(
+                    f"{where}: height and width are missing, and {image.name} is not there to tell them; "
+                    + self.images.way_out
+                )
+            policy.notes.add(_SIZES, where)
         if any("segments_info" in annotation for annotation in annotations):
             regions, masks = self._segments(annotations, size, where)
         else:
@@ -211,7 +241,7 @@ class _Part:
         hidden = extras.get("regions", [])
         if hidden:
             regions, masks = _insert(regions, masks, hidden, size, where)
-        sample_id = extras.get("id", str(record["id"]))
+        sample_id = extras.get("id", str(image_id))
         own = attributes_of(record, IMAGE_FIELDS, where)
         sample = Sample(str(sample_id), image, masks, tuple(regions), own)
         check_labels(sample, self.labels.known_ids, where)
@@ -221,11 +251,20 @@ class _Part:
         self, annotations: list[dict[str, Any]], size: tuple[int, int], policy: ErrorPolicy
     ) -> tuple[list[Region], RunList]:
         found: list[tuple[str, Region, Counts]] = []
+        seen: set[str] = set()
         for number, record in enumerate(annotations, 1):
             with policy.record(ANNOTATIONS_SKIPPED):
                 where = f"{self.index.annotated}, annotation {record.get('id', f'{number} of the image')!r}"
-                counts = counts_of(record.get("segmentation"), *size, where)
-                found.append((where, self._region(record, where, number), counts))
+                if not has_mask(record.get("segmentation")):
+                    policy.leave_out(_NO_MASK, where)
+                    continue
+                counts, pieces = counts_of(record.get("segmentation"), *size, where)
+                policy.notes.add(_NO_AREA, where, pieces)
+                region = self._region(record, where, number)
+                if region.id in seen:
+                    region = replace(region, id="")  # ids are unique in a sample; that it stood twice is noted
+                seen.add(region.id)
+                found.append((where, region, counts))
         try:
             masks = masks_of([counts for _, _, counts in found], *size)
         except CodecError:
@@ -248,7 +287,10 @@ class _Part:
         segments, file = annotation.get("segments_info"), annotation.get("file_name")
         if not isinstance(segments, list) or not isinstance(file, str):
             raise FormatError(f"{where}: a panoptic annotation needs segments_info and file_name")
-        path = self.index.path.with_suffix("") / relative_path(file, where)
+        name = relative_path(file, where)
+        # COCO's folder is called like the JSON; Mapillary's PNGs stand beside it.
+        folders = (self.index.path.with_suffix(""), self.index.path.parent)
+        path = next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
         ids, masks = _panoptic(path, size, where)
         rows = {segment: k for k, segment in enumerate(ids)}
         regions, chosen, seen = [], [], set()
@@ -267,36 +309,37 @@ class _Part:
         # What other regions hide in the PNG stands whole under our key.
         full = [extras_of(record, where).get("segmentation") for record in segments]
         if any(full):
-            counts = [counts_of(f, *size, where) for f in full if f]
+            counts = [counts_of(f, *size, where)[0] for f in full if f]
             whole = iter(range(len(masks), len(masks) + len(counts)))
             masks = RunList.concatenate([masks, masks_of(counts, *size)])
             masks = masks.select([next(whole) if f else k for k, f in enumerate(full)])
         return regions, masks
 
     def _region(self, record: dict[str, Any], where: str, number: int) -> Region:
-        label = whole_number(record.get("category_id"), f"{where}: category_id")
+        label = number_of(record.get("category_id"), f"{where}: category_id")
+        label = self.categories.aliases.get(label, label)
         if label not in self._known:
             known = ", ".join(f"{label.id} {label.name}" for label in self.labels.labels)
             raise FormatError(f"{where}: category_id {label} is no category; there are: {known}")
         extras = extras_of(record, where)
-        crowd = record.get("iscrowd", 0)
-        if crowd not in (0, 1):
-            raise FormatError(f"{where}: iscrowd must be 0 or 1, received {crowd!r:.80}")
-        own_id = extras.get("id", record.get("id", ""))
-        instance = extras.get("instance") if self.ours else self._instance(label, crowd, number)
+        is_crowd = crowd(record.get("iscrowd"), where)
+        own_id = extras.get("id", record.get("id"))
+        if isinstance(own_id, float) and own_id.is_integer():
+            own_id = int(own_id)
+        instance = extras.get("instance") if self.ours else self._instance(label, is_crowd, number)
         return Region(
             label=label,
-            id=str(own_id),
+            id="" if own_id is None else str(own_id),
             score=score(record.get("score"), where),
-            crowd=bool(crowd),
+            crowd=is_crowd,
             instance=None if instance is None else whole_number(instance, f"{where}: instance"),
             origin=origin(extras.get("origin"), where),
             attributes=attributes_of(record, ANNOTATION_FIELDS, where),
         )
 
-    def _instance(self, label: int, crowd: Any, number: int) -> int | None:
+    def _instance(self, label: int, is_crowd: bool, number: int) -> int | None:
         """Return the number of the object that an annotation of another tool is; a crowd and stuff are no object."""
-        return None if crowd or label in self._stuff else number
+        return None if is_crowd or label in self._stuff else number
 
     @cached_property
     def _known(self) -> frozenset[int]:
@@ -308,43 +351,74 @@ class _Part:
 
 
 class _Images:
-    """Where the images of a COCO file are."""
+    """Where the images of a COCO file are.
 
-    def __init__(self, path: Path, split: str | None, root: Path | None) -> None:
+    Args:
+        path: the COCO file.
+        given: the folder that the user named, None to try those where datasets have their images.
+    """
+
+    def __init__(self, path: Path, given: Path | None) -> None:
         base = path.parent.parent if path.parent.name == "annotations" else path.parent
-        self._path = path
-        self._fixed = root is not None
-        folders = [root] if root is not None else [base / "images", path.parent, base]
-        if split is not None and root is None:
-            folders += [base / split, base / "images" / split]
-        self._folders = folders
+        roots = [base / "images", path.parent, base, base / "data"] if given is None else [given]
+        # person_keypoints_train2017.json goes with train2017/.
+        words = path.stem.split("_")
+        called = ["_".join(words[k:]) for k in range(len(words))]
+        folders = [*roots, *(root / name for root in roots for name in called if name)]
+        if path.stem.startswith("panoptic"):
+            folders = [
+                folder for folder in folders if folder != path.with_suffix("")
+            ]  # has the segments, not the images
+        self._given = given is not None
+        self._finder = ImageFinder(dict.fromkeys(folder for folder in folders if folder.is_dir()) or roots)
 
-    def find(self, record: dict[str, Any], extras: dict[str, Any], size: tuple[int, int], where: str) -> ImageRef:
-        """Return the image of a record, its size compared with the record's."""
-        listed = record.get("file_name")
-        if not isinstance(listed, str):
-            raise FormatError(f"{where}: file_name must be a text, received {listed!r:.80}")
+    @property
+    def way_out(self) -> str:
+        """What a user does where an image is not found."""
+        return "say where the images are with --images-from DIR (images_from=)"
+
+    def foresee(self, record: dict[str, Any]) -> None:
+        """Take note of a record's image before any is asked for."""
+        listed = _listed(record)
+        if listed is not None:
+            self._finder.foresee(listed)
+
+    def find(
+        self, record: dict[str, Any], extras: dict[str, Any], size: tuple[int, int] | None, where: str
+    ) -> tuple[ImageRef, tuple[int, int] | None]:
+        """Return the image of a record, its size compared with the record's, and that size; None where it is not there."""
+        listed = _listed(record)
+        if listed is None:
+            raise FormatError(f"{where}: file_name must be a text, received {record.get('file_name')!r:.80}")
         name, uri, source = (extras.get(key) for key in ("name", "uri", "source"))
-        relative = relative_path(listed, where)
-        candidates = [folder / relative for folder in self._folders]
-        if isinstance(source, str):
-            candidates.append(Path(source))
-        path = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if path is None and self._fixed:
-            raise FormatError(f"{where}: there is no image {candidates[0]}")
-        name = name if isinstance(name, str) else listed
-        uri = uri if isinstance(uri, str) else None
+        address = read_address(listed)
+        path = self._finder.find(address, where, source=source if isinstance(source, str) else None)
+        if path is None and self._given:
+            raise FormatError(f"{where}: {self._finder.missing(f'the image {listed}')}")
+        if not isinstance(name, str):
+            name = address.name
+        if not name:
+            raise FormatError(f"{where}: the image {listed!r:.80} has no name")
+        if not isinstance(uri, str):
+            uri = listed if "://" in listed or listed.startswith(("/data/upload/", "/data/local-files/")) else None
         if path is None:
             turn = whole_number(extras.get("exif_orientation", 1), f"{where}: exif_orientation")
-            return ImageRef(name, None, uri, turn)
+            return ImageRef(name, None, uri, turn), None
         info = probe(path, where)
-        if (info.height, info.width) != size:
+        if size is not None and (info.height, info.width) != size:
             turned = " upright" if info.orientation > 4 else ""
             raise FormatError(
                 f"{where}: height and width are {size[0]} and {size[1]}, those of {path}{turned} are "
                 f"{info.height} and {info.width}"
             )
-        return ImageRef(name, path, uri, info.orientation)
+        return ImageRef(name, path, uri, info.orientation), (info.height, info.width)
+
+
+def _listed(record: Mapping[str, Any]) -> str | None:
+    """Return how a record names its image; LVIS has a URL only."""
+    return next(
+        (value for key in ("file_name", "coco_url") if isinstance(value := record.get(key), str) and value), None
+    )
 
 
 def _panoptic(path: Path, size: tuple[int, int], where: str) -> tuple[list[int], RunList]:
@@ -366,7 +440,7 @@ def _insert(
     if not isinstance(hidden, list) or not all(isinstance(record, dict) for record in hidden):
         raise FormatError(f"{where}: regions under {KEY} must be a list of objects")
     places = [whole_number(record.get("position"), f"{where}: position") for record in hidden]
-    counts = [counts_of(record.get("segmentation"), *size, where) for record in hidden]
+    counts = [counts_of(record.get("segmentation"), *size, where)[0] for record in hidden]
     masks = RunList.concatenate([masks, masks_of(counts, *size)])
     order = list(range(len(regions)))
     regions = list(regions)

@@ -12,13 +12,35 @@ from ...errors import CodecError, FormatError
 from ...masks import RunList
 
 Counts = bytes | str | list[int]
+# x, y, x, y: what has less encloses nothing.
+_SMALLEST_POLYGON = 6
 
 
-def counts_of(segmentation: Any, height: int, width: int, where: str) -> Counts:
-    """Return the counts of a segmentation: of run lengths as they are, of polygons those of their union.
+def has_mask(segmentation: Any) -> bool:
+    """Return whether a segmentation says anything: an annotation may have a box or keypoints only."""
+    if isinstance(segmentation, dict):
+        return bool(segmentation)
+    if not isinstance(segmentation, list):
+        return segmentation is not None
+    return any(not isinstance(piece, list) or len(piece) >= _SMALLEST_POLYGON for piece in segmentation)
+
+
+def size_of(segmentation: Any) -> tuple[int, int] | None:
+    """Return the (height, width) that run lengths state, None where they state none."""
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size):
+        return size[0], size[1]
+    return None
+
+
+def counts_of(segmentation: Any, height: int, width: int, where: str) -> tuple[Counts, int]:
+    """Return the counts of a segmentation, and how many of its pieces enclose nothing.
+
+    Counts of run lengths are as they are, of polygons those of their union.
 
     Args:
-        segmentation: ``{"size": [height, width], "counts": ...}`` or a list of polygons ``[x, y, x, y, ...]``.
+        segmentation: ``{"size": [height, width], "counts": ...}``, a list of polygons ``[x, y, x, y, ...]``, or one such
+            polygon itself, as VIA writes it.
         height: of the image.
         width: of the image.
         where: file and record, for errors.
@@ -30,12 +52,15 @@ def counts_of(segmentation: Any, height: int, width: int, where: str) -> Counts:
         counts = segmentation.get("counts")
         if not isinstance(counts, str | list):
             raise FormatError(f"{where}: counts must be a text or a list of numbers, received {counts!r:.80}")
-        return counts
+        return counts, 0
     if not isinstance(segmentation, list) or not segmentation:
         raise FormatError(f"{where}: it has no mask: expected polygons or run lengths, received {segmentation!r:.80}")
-    polygons = [_polygon(points, height, width, where) for points in segmentation]
+    if not any(isinstance(piece, list) for piece in segmentation):
+        segmentation = [segmentation]
+    pieces = [piece for piece in segmentation if not _encloses_nothing(piece)]
+    polygons = [_polygon(points, height, width, where) for points in pieces or segmentation]
     union: bytes = pycoco.merge(pycoco.frPyObjects(polygons, height, width))["counts"]
-    return union
+    return union, len(segmentation) - len(pieces)
 
 
 def masks_of(counts: list[Counts], height: int, width: int) -> RunList:
@@ -59,9 +84,13 @@ def run_lengths(masks: RunList, *, compressed: bool) -> list[dict[str, Any]]:
     return [{"size": size, "counts": counts} for counts in coco_rle.to_uncompressed(masks)]
 
 
+def _encloses_nothing(piece: Any) -> bool:
+    return isinstance(piece, list) and len(piece) < _SMALLEST_POLYGON and len(piece) % 2 == 0
+
+
 def _polygon(points: Any, height: int, width: int, where: str) -> list[float]:
     """Return a polygon, checked: pycocotools takes four numbers for a box and walks to far points pixel by pixel."""
-    if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
+    if not isinstance(points, list) or len(points) < _SMALLEST_POLYGON or len(points) % 2:
         raise FormatError(f"{where}: a polygon is a list of at least 3 points x, y, received {points!r:.80}")
     try:
         values = np.array(points, np.float64)

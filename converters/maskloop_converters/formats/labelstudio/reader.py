@@ -19,6 +19,7 @@ from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, Option, Soft
 from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
+from .. import coco
 from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..labels import label_names, labels_from_json, read_labels
@@ -67,7 +68,7 @@ def detect(path: Path) -> str | None:
         return str(error)
     if not head.startswith(("[", "{")):
         return f"{files[0]} is no JSON list or object"
-    if head.startswith("{") and ('"images"' in head or '"categories"' in head):
+    if head.startswith("{") and coco.detect(files[0]) is None:
         return f"{files[0]} is a COCO file"
     if head.replace(" ", "") in ("[]", "[]\n"):
         return None
@@ -384,7 +385,8 @@ class _Reader:
 
     def _regions(
         self, found: list[Shape | FormatError], size: tuple[int, int], where: str
-    ) -> tuple[list[Region], RunList]:
+    ) -> tuple[list[Region], RunList, list[str]]:
+        """Return an annotation's regions in the order of its list, their masks, and what the editor draws each as."""
         height, width = size
         shapes_ok: list[tuple[Shape, str]] = []
         for number, shape in enumerate(found):
@@ -404,16 +406,17 @@ class _Reader:
                 for region in self._records(shape, size, place):
                     regions.append(region)
                     rows.append(row)
-        return regions, masks if rows == list(range(len(masks))) else masks.select(rows)
+        kinds = [_drawn_as(shapes_ok[row][0].item["value"]) for row in rows]
+        return regions, masks if rows == list(range(len(masks))) else masks.select(rows), kinds
 
     def _stacked(
-        self, regions: list[Region], masks: RunList, ours: Mapping[str, Any], where: str
+        self, regions: list[Region], masks: RunList, kinds: list[str], ours: Mapping[str, Any], where: str
     ) -> tuple[list[Region], RunList]:
         """Return an annotation's regions in drawing order, without rectangles round what has a mask."""
         outdone = set(stacking.outdone_rectangles(regions, masks))
         for k in sorted(outdone):
             self.policy.skipped.add("rectangles round what has a mask of the same label", f"{where}: {regions[k].id}")
-        order = stacking.drawing_order(regions, masks, as_listed=ours.get(stacking.AS_LISTED))
+        order = stacking.drawing_order(regions, masks, kinds, as_listed=ours.get(stacking.AS_LISTED))
         order = [k for k in order if k not in outdone]
         return [regions[k] for k in order], masks.select(order)
 
@@ -563,6 +566,11 @@ def _stated_size(items: list[dict[str, Any]], where: str) -> tuple[int, int] | N
         if size is not None:
             return size
     return None
+
+
+def _drawn_as(value: Mapping[str, Any]) -> str:
+    """Return what the editor draws a region as, whatever its result is called: a bitmask, a brush or an outline."""
+    return "bitmask" if "imageDataURL" in value else "brush" if "rle" in value or "touches" in value else "outline"
 
 
 def _is_brush(value: Mapping[str, Any]) -> bool:

@@ -1,15 +1,21 @@
 """Which region has a pixel that several regions claim: the one rule of reading, writing, learning and serving.
 
-Label Studio's editor (1.23.2) draws the FIRST region of an annotation's list on top, while a stroke is painted and
-whenever the annotation is opened again; a region that is edited keeps its place in the list. :class:`Sample` keeps
-regions in drawing order, the LAST on top. So the order of drawing is the list turned round, with one exception: what a
-person drew or changed (any ``origin`` but 'prediction') is never under a prediction that nobody touched. Where it stands
-under one in the list, the editor hides it and the annotator cannot have meant that.
+Label Studio's editor (1.23.2, in Chromium) draws brushes at the bottom, outlines (polygons, rectangles, ellipses) over
+them and bitmasks on top; among those of one kind, the FIRST region of an annotation's list lies on top, whenever the
+annotation is opened. Only the region that is selected lies over its kind. A region that is edited keeps its place in the
+list; a new one is the last. (The order comes from a comparison that ignores one of its two sides, in the editor's
+ImageView: another browser's sort may give another one.)
+
+:class:`Sample` keeps regions in drawing order, the LAST on top. So the order of drawing is the list turned round, kind by
+kind, with one exception: what a person drew or changed (any ``origin`` but 'prediction') is never under a prediction that
+nobody touched. Where it stands under one, the editor hides it as soon as it is not selected any more, and the annotator
+cannot have meant that.
 
     list of the annotation                   order of drawing, the last on top
     sky (changed), road (prediction)    ->   road, sky        the editor's own order
     road (prediction), sky (changed)    ->   road, sky        what was changed beats what was not
     car (manual), road (manual)         ->   road, car        the editor's own order
+    car (brush), road (bitmask)         ->   car, road        bitmasks lie over brushes
 
 A rectangle says where an object is, not which pixels it has: where a mask of the same label shares pixels with it, the
 mask alone counts (:func:`outdone_rectangles`).
@@ -27,27 +33,35 @@ from ...samples import Region
 from .tasks import NAMESPACE
 
 RECTANGLES = frozenset({"rectanglelabels", "rectangle"})
-
+_BRUSHES = frozenset({"brushlabels", "brush", "magicwand", "labels"})
+_BITMASKS = frozenset({"bitmasklabels", "bitmask"})
 
 #: Below ``meta.maskloop`` of a task: [id, pixels] of every region, where the list is to be drawn as it stands.
 AS_LISTED = "as_listed"
 
 
-def drawing_order(regions: Sequence[Region], masks: RunList, *, as_listed: object = None) -> list[int]:
+def drawing_order(
+    regions: Sequence[Region], masks: RunList, kinds: Sequence[str] | None = None, *, as_listed: object = None
+) -> list[int]:
     """Return the indices of an annotation's regions in the order to draw them, the one on top last.
 
     Args:
         regions: K records in the order of the annotation's list; :attr:`Region.origin` decides.
         masks: their K masks. Where none of them overlap, every order gives the same pixels and the list stays as it is.
-        as_listed: what the task says under :data:`AS_LISTED`: if these are its regions, there is no exception.
+        kinds: ``type`` of each result ('brushlabels'); None takes it from the regions.
+        as_listed: what the task says under :data:`AS_LISTED`: if these are its regions, the list turned round is the order.
     """
     as_they_stand = list(range(len(regions)))
     if not masks.overlap_pixels():
         return as_they_stand
     bottom_first = as_they_stand[::-1]
-    if not _hides_what_was_drawn(regions, masks) or as_listed == fingerprint(regions, masks):
+    if as_listed == fingerprint(regions, masks):
         return bottom_first
-    return sorted(bottom_first, key=lambda k: not _is_untouched(regions[k]))  # stable: predictions first, then the rest
+    layers = [_layer(kind) for kind in ([kind_of(region) for region in regions] if kinds is None else kinds)]
+    bottom_first.sort(key=lambda k: layers[k])  # stable
+    if _hides_what_was_drawn(regions, masks, bottom_first):
+        bottom_first.sort(key=lambda k: not _is_untouched(regions[k]))  # predictions first, then the rest
+    return bottom_first
 
 
 def listing_order(masks: RunList) -> list[int]:
@@ -107,15 +121,20 @@ def kind_of(region: Region) -> str:
     return kind if isinstance(kind, str) else "brushlabels"
 
 
+def _layer(kind: str) -> int:
+    """Return how far up the editor draws a kind of region."""
+    return 2 if kind in _BITMASKS else 0 if kind in _BRUSHES else 1
+
+
 def _is_untouched(region: Region) -> bool:
     return region.origin == "prediction"
 
 
-def _hides_what_was_drawn(regions: Sequence[Region], masks: RunList) -> bool:
-    """Tell whether an untouched prediction covers pixels of a drawn or changed region that stands behind it in the list."""
-    untouched = [k for k, region in enumerate(regions) if _is_untouched(region)]
-    drawn = [k for k, region in enumerate(regions) if not _is_untouched(region)]
-    if not untouched or not drawn or untouched[0] > drawn[-1]:
+def _hides_what_was_drawn(regions: Sequence[Region], masks: RunList, bottom_first: Sequence[int]) -> bool:
+    """Tell whether an untouched prediction covers pixels of a drawn or changed region that lies below it."""
+    untouched = [k for k in bottom_first if _is_untouched(regions[k])]
+    drawn = [k for k in bottom_first if not _is_untouched(regions[k])]
+    if not untouched or not drawn or bottom_first.index(untouched[-1]) < bottom_first.index(drawn[0]):
         return False
     both = masks.select([*untouched, *drawn]).union([0] * len(untouched) + [1] * len(drawn), 2)
     return both.overlap_pixels() > 0

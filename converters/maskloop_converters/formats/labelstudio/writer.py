@@ -198,7 +198,8 @@ class _Writer:
                 ours["image"]["exif_orientation"] = image.exif_orientation
         if rest := {k: v for k, v in sample.attributes.items() if k != NAMESPACE}:
             ours["attributes"] = rest
-        if stacking.drawing_order(sample.regions, sample.masks) != stacking.listing_order(sample.masks):
+        kinds = [self._kind(region) for region in sample.regions]
+        if stacking.drawing_order(sample.regions, sample.masks, kinds) != stacking.listing_order(sample.masks):
             ours[stacking.AS_LISTED] = stacking.fingerprint(sample.regions, sample.masks)
         record["data"] = {key: url, **_object(facts.get("data"))}
         record["meta"] = {**_object(facts.get("meta")), OURS: ours}

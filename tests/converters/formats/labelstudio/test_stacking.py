@@ -58,6 +58,38 @@ def test_who_has_the_pixels_that_two_claim(listed: list[Origin | None], on_top: 
     assert sorted(order) == [0, 1]
 
 
+BRUSH, POLYGON, BOX, BITMASK = "brushlabels", "polygonlabels", "rectanglelabels", "bitmasklabels"
+
+
+@pytest.mark.parametrize(
+    ("listed", "bottom_first"),
+    [
+        # seen in the editor, each arrangement opened twice (tests/e2e/test_overlaps.py does it again)
+        ((BRUSH, BRUSH, BRUSH), [2, 1, 0]),
+        ((BITMASK, BITMASK, BITMASK), [2, 1, 0]),
+        ((POLYGON, BOX, POLYGON), [2, 1, 0]),
+        ((BRUSH, BITMASK, POLYGON), [0, 2, 1]),
+        ((BITMASK, BRUSH, BOX), [1, 2, 0]),
+        ((POLYGON, BRUSH, BITMASK), [1, 0, 2]),
+        ((BOX, POLYGON, BRUSH), [2, 1, 0]),
+        (("labels", "ellipselabels", "bitmask"), [0, 1, 2]),
+    ],
+)
+def test_brushes_lie_below_outlines_and_bitmasks_on_top(listed: tuple[str, ...], bottom_first: list[int]) -> None:
+    regions = [region(label, kind=kind) for label, kind in enumerate(listed)]
+    assert stacking.drawing_order(regions, runs(WIDE, TALL, WIDE)) == bottom_first
+    assert stacking.drawing_order(regions, runs(WIDE, TALL, WIDE), [BRUSH] * 3) == [2, 1, 0], "what is drawn counts"
+
+
+def test_what_was_drawn_is_not_under_an_untouched_bitmask() -> None:
+    regions = [region(SKY, "manual"), region(ROAD, "prediction", BITMASK)]
+    assert stacking.drawing_order(regions, runs(WIDE, TALL)) == [1, 0]
+    assert stacking.drawing_order([region(SKY), region(ROAD, "prediction-changed", BITMASK)], runs(WIDE, TALL)) == [
+        0,
+        1,
+    ]
+
+
 def test_an_order_that_changes_no_pixel_stays_that_of_the_list() -> None:
     regions = [region(SKY, "prediction"), region(ROAD), region(CAR, "prediction-changed")]
     assert stacking.drawing_order(regions[:2], runs(WIDE, APART)) == [0, 1]

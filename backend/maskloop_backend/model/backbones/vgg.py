@@ -1,4 +1,4 @@
-"""The convolutional part: five blocks of 'same' convolutions, each halving the size, and the head: fc6 and fc7."""
+"""VGG and what is shaped like it: five blocks of 'same' convolutions, each halving the size, and the head, fc6 and fc7."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import keras
 from keras import layers, ops
-
-from .config import Backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Plan:
     head_width: int
 
 
-PLANS: dict[Backbone, Plan] = {
+PLANS: dict[str, Plan] = {
     # Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015, column D; head as in voc-fcn32s
     "vgg16": Plan(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), normalise=False, head_kernel=7, head_width=4096),
     # column A's depths with narrow layers: 0.4 GFLOP for a 192x256 image, a hundredth of VGG16's
@@ -75,23 +73,20 @@ def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: boo
     return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
 
 
-def features(x: Any, backbone: Backbone, *, initializer: str, dtype: Any) -> Any:
-    """Return the last pooling: (B, H, W, 3) with sides that are multiples of 32 -> (B, H / 32, W / 32, C)."""
-    plan = PLANS[backbone]
+def build(x: Any, name: str, *, head: bool, dropout: float, initializer: str, dtype: Any) -> dict[int, Any]:
+    """Return what the score layers read: (B, H, W, 3) with sides that are multiples of 32 -> stride -> feature map."""
+    plan = PLANS[name]
+    taps: dict[int, Any] = {}
     for block, (depth, filters) in enumerate(plan.blocks, 1):
         for index in range(1, depth + 1):
-            name = f"block{block}_conv{index}"
-            x = _convolution(x, filters, 3, name, normalise=plan.normalise, initializer=initializer, dtype=dtype)
-        x = layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
-    return x
-
-
-def head(x: Any, backbone: Backbone, *, dropout: float, initializer: str, dtype: Any) -> Any:
-    """Return fc7's output: (B, h, w, C) -> (B, h, w, head width)."""
-    plan = PLANS[backbone]
-    for name, kernel in (("fc6", plan.head_kernel), ("fc7", 1)):
-        x = _convolution(
-            x, plan.head_width, kernel, name, normalise=plan.normalise, initializer=initializer, dtype=dtype
-        )
-        x = layers.Dropout(dropout, dtype=dtype, name=f"{name}_dropout")(x)
-    return x
+            layer = f"block{block}_conv{index}"
+            x = _convolution(x, filters, 3, layer, normalise=plan.normalise, initializer=initializer, dtype=dtype)
+        taps[2**block] = x = layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
+    if head:
+        for layer, kernel in (("fc6", plan.head_kernel), ("fc7", 1)):
+            x = _convolution(
+                x, plan.head_width, kernel, layer, normalise=plan.normalise, initializer=initializer, dtype=dtype
+            )
+            x = layers.Dropout(dropout, dtype=dtype, name=f"{layer}_dropout")(x)
+        taps[32] = x
+    return taps

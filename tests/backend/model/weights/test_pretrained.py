@@ -15,8 +15,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn32s import build_fcn32s
-from maskloop_backend.model.weights import WeightsError, load_pretrained
+from maskloop_backend.model.fcn import build_fcn
+from maskloop_backend.model.weights.errors import WeightsError
+from maskloop_backend.model.weights.pretrained import load_pretrained
 
 CONVOLUTIONS = Architecture(3, "vgg16", head=False, upsampling="per_class")
 
@@ -41,7 +42,7 @@ def test_the_transplanted_head_is_the_dense_classifier(tmp_path: Path) -> None:
     expected = features(classifier, "fc2", keras.applications.vgg16.preprocess_input(image.copy()))
     classifier.save_weights(path := tmp_path / "vgg16.weights.h5")
     del classifier
-    model = build_fcn32s(Architecture(2, "vgg16", upsampling="per_class"), weights=path, blank=True)
+    model = build_fcn(Architecture(2, "vgg16", upsampling="per_class"), weights=path, blank=True)
     found = features(model, "fc7_relu", image)
     assert found.shape == (1, 7, 7, 4096)
     assert expected.std() > 0.01
@@ -81,7 +82,7 @@ def test_convolutions_alone(
     convolutions: keras.Model, tmp_path: Path, save: Callable[[keras.Model, Path], None], file_name: str
 ) -> None:
     save(convolutions, tmp_path / file_name)
-    model = build_fcn32s(CONVOLUTIONS, weights=tmp_path / file_name)
+    model = build_fcn(CONVOLUTIONS, weights=tmp_path / file_name)
     for name, values in weights_of(convolutions).items():
         for value, found in zip(values, weights_of(model)[name], strict=True):
             np.testing.assert_array_equal(value, found)
@@ -96,7 +97,7 @@ def test_imagenet_comes_through_keras(convolutions: keras.Model, monkeypatch: py
         return convolutions
 
     monkeypatch.setattr(keras.applications, "VGG16", fetch)
-    model = build_fcn32s(CONVOLUTIONS, weights="imagenet")
+    model = build_fcn(CONVOLUTIONS, weights="imagenet")
     assert asked == [{"weights": "imagenet", "include_top": False}]
     np.testing.assert_array_equal(
         model.get_layer("block5_conv3").get_weights()[0], convolutions.get_layer("block5_conv3").get_weights()[0]
@@ -111,7 +112,7 @@ def test_without_a_network_the_way_out_is_named(tmp_path: Path, monkeypatch: pyt
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
     with pytest.raises(WeightsError, match=r"could not be fetched.*--weights PATH"):
-        load_pretrained(build_fcn32s(CONVOLUTIONS), CONVOLUTIONS, "imagenet")
+        load_pretrained(build_fcn(CONVOLUTIONS), CONVOLUTIONS, "imagenet")
 
 
 def weights_of(model: keras.Model) -> dict[str, list[NDArray[Any]]]:
@@ -120,7 +121,7 @@ def weights_of(model: keras.Model) -> dict[str, list[NDArray[Any]]]:
 
 def small_network(classes: int, seed: int, **options: Any) -> keras.Model:
     keras.utils.set_random_seed(seed)
-    model = build_fcn32s(Architecture(classes, "small", **options))
+    model = build_fcn(Architecture(classes, "small", **options))
     random = np.random.default_rng(seed)
     for layer in model.layers:
         layer.set_weights([random.random(w.shape).astype("float32") for w in layer.weights])
@@ -198,10 +199,10 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, write: Callable[[P
     path = tmp_path / "x.weights.h5"
     write(path)
     with pytest.raises(WeightsError, match=message) as caught:
-        build_fcn32s(Architecture(3, "small"), weights=path)
+        build_fcn(Architecture(3, "small"), weights=path)
     assert "x.weights.h5" in str(caught.value)
 
 
 def test_imagenet_is_for_vgg16_only() -> None:
     with pytest.raises(WeightsError, match="not for 'small'"):
-        build_fcn32s(Architecture(3, "small"), weights="imagenet")
+        build_fcn(Architecture(3, "small"), weights="imagenet")

@@ -1,0 +1,340 @@
+"""One annotation a task, image by image: what is learned of it, what it was made from, and what is left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from maskloop_converters.errors import FormatError
+from maskloop_converters.formats import labelstudio
+from maskloop_converters.formats.labelstudio.config import parse as parse_labels
+from maskloop_converters.formats.labelstudio.tasks import Drawn, Shape, Task, image_key, image_name, shapes
+from maskloop_converters.formats.labelstudio.tasks import tasks as read_tasks
+from maskloop_converters.report import OnError, Tally
+from maskloop_converters.samples import Label, LabelSet
+
+from ..studio import label_config
+from ..studio.client import StudioClient
+from ..studio.errors import ImageError, StudioError
+from ..studio.label_config import LabelConfig
+from .classes import as_the_model_says, new_labels
+from .collected import Collected, CorrectionsError, Role, role_of
+from .hidden import hidden_lines
+from .task_images import TaskImages
+
+# Images and predictions that are fetched at once.
+_AT_ONCE = 4
+_OURS = "maskloop"
+
+Watch = Callable[[int, "int | None"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A task to learn from.
+
+    Attributes:
+        task: the task.
+        annotation: that counts.
+        pictures: what is to be learned from each of its images.
+    """
+
+    task: Task
+    annotation: Drawn
+    pictures: Sequence[_Picture]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One image of a task.
+
+    Attributes:
+        id: of the sample.
+        to_name: name of its Image tag, None where the task has one image and nothing says its name.
+        key: where in the task's data its address stands.
+        address: None where the task has none.
+        result: the annotation's results on it.
+        found: its regions.
+    """
+
+    id: str
+    to_name: str | None
+    key: str
+    address: str | None
+    result: list[Any]
+    found: Sequence[Shape]
+
+
+@dataclass(slots=True)
+class Collector:
+    """Chooses one annotation a task and brings images, annotation and prediction together.
+
+    Attributes:
+        images: finds them.
+        xml: the project's label config, '' where it is not known.
+        known: classes of the model that the training starts from.
+        on_error: 'skip' leaves out and counts what cannot be read.
+        ask: returns a stored prediction by its number, None where it is gone.
+        watch: is told of (tasks done, all).
+    """
+
+    images: TaskImages
+    xml: str
+    known: LabelSet | None
+    on_error: OnError
+    ask: Callable[[int], dict[str, Any] | None]
+    watch: Watch
+    skipped: Tally = field(default_factory=Tally)
+    roles: dict[str, Role] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    _config: LabelConfig | None = None
+
+    def collect(self, export: Path, directory: Path, where: str) -> Collected:
+        """Collect the tasks of an export.
+
+        Args:
+            export: Label Studio's JSON.
+            directory: gets the chosen annotations; what was in it goes.
+            where: what errors call the source.
+        """
+        self._config = label_config.parse(self.xml) if self.xml else None
+        total = sum(1 for _ in read_tasks(export))
+        if not total:
+            raise CorrectionsError(f"{where} has no annotation yet: label some images first")
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        chosen = directory / "tasks.json"
+        with chosen.open("w", encoding="utf-8") as file:
+            file.write("[")
+            for number, record in enumerate(self._records(export, total)):
+                # streams of brushes were read as bytes
+                file.write(("\n" if not number else ",\n") + json.dumps(record, default=list))
+            file.write("\n]\n")
+        self.images.complain()
+        for message in self.images.gone:
+            self.skipped.add("images that are gone", message)
+        if not self.roles:
+            left_out = "; ".join(self.skipped.lines()) or "nothing was drawn"
+            raise CorrectionsError(f"{where} has nothing to learn from in {total} task(s): {left_out}")
+        reading, labels, notes = self._labels(where)
+        cache = self.images.cache
+        annotated = labelstudio.read(
+            chosen, use="annotations", on_error=self.on_error, labels=reading, images_from=cache
+        )
+        samples = tuple(annotated)
+        self.skipped.merge(annotated.skipped)
+        if not samples:
+            raise CorrectionsError(f"{where} has nothing to learn from: {'; '.join(self.skipped.lines())}")
+        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images_from=cache)
+        predictions = {sample.id: sample for sample in predicted}
+        read = {sample.id for sample in samples}
+        roles = {name: role for name, role in self.roles.items() if name in read}
+        notes = (*notes, *hidden_lines(samples, labels))
+        return Collected(labels, samples, roles, predictions, None, notes, self.skipped)
+
+    def _records(self, export: Path, total: int) -> Iterator[dict[str, Any]]:
+        """Yield one task an image that has something to learn from, with one annotation, its prediction and its image."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="images") as pool:
+            waiting: deque[tuple[_Candidate, list[Future[str]], Future[dict[str, Any] | None]]] = deque()
+            done = 0
+            for candidate in self._candidates(export):
+                task = candidate.task
+                images = [pool.submit(self.images.find, task.id, one.address, one.key) for one in candidate.pictures]
+                waiting.append((candidate, images, pool.submit(self._started_from, candidate)))
+                if len(waiting) > 2 * _AT_ONCE:
+                    yield from self._joined(*waiting.popleft())
+                    done += 1
+                    self.watch(done, total)
+            while waiting:
+                yield from self._joined(*waiting.popleft())
+        self.watch(total, total)
+
+    def _candidates(self, export: Path) -> Iterator[_Candidate]:
+        """Yield the tasks that have an annotation to learn from."""
+        for number, task in enumerate(read_tasks(export), 1):
+            if isinstance(task, FormatError):
+                if self.on_error == "fail":
+                    raise task
+                self.skipped.add("tasks that cannot be read", str(task))
+                continue
+            task.id = task.id or f"{export.stem}-{number}"
+            done = [drawn for drawn in task.annotations if not drawn.cancelled]
+            if not done:
+                self.skipped.add("tasks whose annotations were all cancelled", f"task {task.id}")
+                continue
+            latest = max(done, key=lambda drawn: drawn.age)
+            if pictures := list(self._pictures(task, self._learned(latest.result, task.id))):
+                yield _Candidate(task, latest, pictures)
+
+    def _learned(self, result: list[Any], task_id: str) -> list[Any]:
+        """Return an annotation's results without those of controls that the model leaves alone; labels as written."""
+        if self._config is None:
+            return result
+        skipped = self._config.skipped
+        gone = {item.get("id") for item in result if isinstance(item, dict) and item.get("from_name") in skipped}
+        if gone:
+            left = f"regions of {', '.join(sorted(skipped))}, left alone (model_skip)"
+            self.skipped.add(left, f"task {task_id}", len(gone))
+        return [
+            self._config.as_written(item) if isinstance(item, dict) else item
+            for item in result
+            if not (isinstance(item, dict) and (item.get("from_name") in skipped or (item.get("id") or "") in gone))
+        ]
+
+    def _pictures(self, task: Task, result: list[Any]) -> Iterator[_Picture]:
+        """Yield the images of a task, each with the results on it; those with nothing to learn from are counted."""
+        for to_name, key, address, single in self._images_of(task, result):
+            own = result if to_name is None else [item for item in result if _on(item, to_name, single)]
+            found = shapes(own, task.where)[0]
+            called = f"task {task.id}" if single else f"task {task.id}, {to_name}"
+            if not single and address is None and not found:
+                continue  # pages that a task may have
+            if not found and not self._has_background():
+                self.skipped.add("tasks with an empty annotation" if single else "images without a region", called)
+                continue
+            regions = [shape for shape in found if isinstance(shape, Shape)]
+            yield _Picture(task.id if single else f"{task.id}-{to_name}", to_name, key, address, own, regions)
+
+    def _images_of(self, task: Task, result: list[Any]) -> Iterator[tuple[str | None, str, str | None, bool]]:
+        """Yield (name of the Image tag, key, address, whether it is the only one) of a task's images."""
+        if self._config is not None:
+            images = self._config.images
+            for image in images:
+                yield image.name, image.key, image.address(task.data), len(images) == 1
+            return
+        names = list(dict.fromkeys(item["to_name"] for item in result if isinstance(_to_name(item), str)))
+        if len(names) > 1:
+            strange = [name for name in names if not isinstance(task.data.get(name), str)]
+            if strange:
+                raise CorrectionsError(
+                    f"{task.where}: its regions are on several images ({', '.join(names)}), and which of its data is "
+                    f"{strange[0]} is not known; put the project's label config beside the export, as "
+                    "<name of the export>.label_config.xml"
+                )
+            for name in names:
+                yield name, name, task.data[name], False
+            return
+        key = image_key(task.data, {}, names[0] if names else None, task.where)
+        address = task.data.get(key)
+        yield None, key, address if isinstance(address, str) else None, True
+
+    def _joined(
+        self, candidate: _Candidate, images: list[Future[str]], prediction: Future[dict[str, Any] | None]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a task's images with what was fetched for them; none that is gone and may be."""
+        task, annotation = candidate.task, candidate.annotation
+        derived = isinstance(annotation.facts.get("parent_prediction"), int)
+        for one, image in zip(candidate.pictures, images, strict=True):
+            try:
+                name = image.result()
+            except ImageError as error:
+                self.images.miss(error)
+                continue
+            before = self._before(prediction.result(), task, one)
+            origins = [shape.item.get("origin") for shape in one.found]
+            self.roles[one.id] = role_of(origins, derived=derived, removed=_removed(before, one.found))
+            self.names.update(label for shape in one.found for label in shape.names)
+            ours = {
+                "id": one.id,
+                "image": {"url": one.address, "name": image_name(one.address or "") or name, "file": name},
+            }
+            yield {
+                "id": int(task.id) if task.id.isdigit() else task.id,
+                "data": {"image": one.address},
+                "meta": {_OURS: ours},
+                "annotations": [{"id": annotation.name, "result": one.result}],
+                "predictions": [] if before is None else [{"result": before}],
+            }
+
+    def _before(self, prediction: Mapping[str, Any] | None, task: Task, one: _Picture) -> list[Any] | None:
+        """Return the results of a task's prediction on one of its images, None where there was no prediction."""
+        if prediction is None:
+            return None
+        result = prediction["result"]
+        if self._config is not None:
+            result = [self._config.as_written(item) if isinstance(item, dict) else item for item in result]
+        single = one.id == task.id
+        return [item for item in result if one.to_name is None or _on(item, one.to_name, single)]
+
+    def _has_background(self) -> bool:
+        if self.known is None or self.known.background_id is None:
+            return False
+        names = {label.id: label.name for label in self.known.labels}
+        painted = parse_labels(self.xml, "").labels.labels if self.xml else ()
+        return names.get(self.known.background_id) not in {label.name for label in painted}
+
+    def _started_from(self, candidate: _Candidate) -> dict[str, Any] | None:
+        """Return the prediction that an annotation was made from, None where there is none or it is gone."""
+        task, annotation = candidate.task, candidate.annotation
+        own = annotation.facts.get("prediction")
+        if isinstance(own, dict) and isinstance(own.get("result"), list):
+            return own
+        parent = annotation.facts.get("parent_prediction")
+        known = {drawn.facts.get("id"): drawn for drawn in task.predictions}
+        if parent in known:
+            return {"result": known[parent].result}
+        if isinstance(parent, int):
+            return self.ask(parent)
+        origins = [str(shape.item.get("origin")) for one in candidate.pictures for shape in one.found]
+        if task.predictions and any(origin.startswith("prediction") for origin in origins):
+            return {"result": max(task.predictions, key=lambda drawn: drawn.age).result}
+        return None
+
+    def _labels(self, where: str) -> tuple[LabelSet, LabelSet, tuple[str, ...]]:
+        """Return the labels as the project calls them, as the model will call them (the same ids), and notes."""
+        listed: Sequence[Label] = ()
+        if self._config is not None:
+            left_alone = self._config.left_alone
+            listed = [label for label in parse_labels(self.xml, where).labels.labels if label.name not in left_alone]
+            if strange := sorted(self.names - {label.name for label in listed}):
+                text = (
+                    f"annotations of {where} have labels that its label config does not have: {', '.join(strange)}; was it "
+                    "changed? Put them back into the config, or give those regions another label"
+                )
+                if self.on_error == "fail":
+                    raise CorrectionsError(f"{text}; --on-error skip leaves the regions out")
+                self.skipped.add("labels that the label config does not have", text, len(strange))
+        names = [label.name for label in listed] or sorted(self.names)
+        renamed = as_the_model_says(names, self._config, self.known)
+        labels, notes = new_labels([renamed[name] for name in names], self.known, complete=bool(listed))
+        theirs = {ours: name for name, ours in renamed.items()}
+        colors = {label.name: label.color for label in listed}
+        final = tuple(replace(k, color=k.color or colors.get(theirs.get(k.name, k.name))) for k in labels.labels)
+        reading = tuple(replace(label, name=theirs.get(label.name, label.name)) for label in final)
+        return replace(labels, labels=reading), replace(labels, labels=final), notes
+
+
+def stored_prediction(client: StudioClient, number: int) -> dict[str, Any] | None:
+    """Return a stored prediction, None where it was deleted."""
+    try:
+        found = client.request("GET", f"/api/predictions/{number}/")
+    except StudioError as error:
+        if error.status == 404:
+            return None
+        raise
+    return found if isinstance(found, dict) and isinstance(found.get("result"), list) else None
+
+
+def _to_name(item: Any) -> Any:
+    return item.get("to_name") if isinstance(item, dict) else None
+
+
+def _on(item: Any, to_name: str, single: bool) -> bool:
+    """Tell whether a result is on an image; where there is one image only, a result that names none is."""
+    if not isinstance(item, dict):
+        return single  # for the reader to refuse
+    return item.get("to_name") == to_name or (single and not isinstance(item.get("to_name"), str))
+
+
+def _removed(before: Sequence[Any] | None, found: Sequence[Shape]) -> bool:
+    """Tell whether a region of the prediction is not in the annotation any more."""
+    if before is None:
+        return False
+    ids = {item.get("id") for item in before if isinstance(item, dict)}
+    return bool(ids - {shape.item.get("id") for shape in found})

@@ -1,0 +1,186 @@
+"""Fully convolutional networks: FCN-32s, 16s, 8s (Long, Shelhamer, Darrell, CVPR 2015), and 4s, in Keras 3.
+
+Score layers, 1x1, read the backbone at its strides. From the coarsest on, scores are doubled by a transposed convolution
+and added to the next; one more transposed convolution brings the sum to the image's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from .backbones import applications, efficientnet_lite, vgg
+from .backbones.table import Backbone, backbone
+from .config import Architecture, Preprocessing
+from .preprocessing import CropLike, MirrorPad, Preprocess
+from .upsampling import DenseUpsampling, PerClassUpsampling
+from .weights.pretrained import load_pretrained
+
+# The layer whose output is logits of the padded image, before the crop.
+LAST = "upsampling"
+
+
+def build_fcn(
+    architecture: Architecture,
+    *,
+    preprocessing: Preprocessing | None = None,
+    weights: str | Path | None = None,
+    dtype: Any = None,
+    blank: bool = False,
+) -> keras.Model:
+    """Return the network: images of any height and width in, one logit a class and pixel out.
+
+    Input: (B, H, W, 3), RGB in 0..255, any number type, any H and W >= 1. Output: float32 (B, H, W, K), logits (no
+    softmax). Sizes need not be known: TensorFlow runs one graph for all of them, JAX compiles one a size.
+
+    Args:
+        architecture: what to build.
+        preprocessing: how RGB becomes the backbone's input; None takes what the backbone's weights want.
+        weights: None for random ones, 'imagenet', or a file; see :func:`~.weights.pretrained.load_pretrained`.
+        dtype: Keras dtype policy of the backbone and head ('float32', 'bfloat16', 'mixed_bfloat16'); None takes Keras'
+            own setting. Preprocessing, scores and upsampling are float32 always.
+        blank: leave the convolutions zero, for a caller who sets all weights next: drawing VGG16's 134 M at random takes
+            five times as long as building it.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    entry = backbone(architecture.backbone)
+    preprocessing = preprocessing or entry.preprocessing
+    # He et al. 2015: keeps the variance through ReLU layers; a normal draw takes five times as long as a uniform one
+    model = _build(architecture, entry, preprocessing, "zeros" if blank else "he_uniform", dtype)
+    if weights is not None:
+        load_pretrained(model, architecture, weights)
+    return model
+
+
+def backbone_layers(model: keras.Model, name: str, blocks: int | None = None, *, head: bool = False) -> list[Any]:
+    """Return the layers of the first blocks of a network's backbone, in the order of the graph, without its image input.
+
+    Args:
+        model: what :func:`build_fcn` gave.
+        name: of the backbone.
+        blocks: how many; None means all.
+        head: the head's, too, where the network has one.
+    """
+    entry = backbone(name)
+    wanted = entry.blocks if blocks is None else entry.blocks[:blocks]
+    ends = [block.output for block in wanted[-1:]]
+    if head and entry.head is not None and any(x.name == entry.head.output for x in model.operations):
+        ends.append(entry.head.output)
+    return _layers_until(model, ends)
+
+
+def boundary(model: keras.Model, last: str) -> list[Any]:
+    """Return the tensors that cross from a layer and all before it to the layers after it, up to the logits.
+
+    It is what has to be kept of an image to compute its logits without the layers up to ``last``: the output of ``last``
+    and, if score layers read earlier maps, those.
+
+    Args:
+        model: what :func:`build_fcn` gave.
+        last: name of a block's, or of the head's, last layer.
+    """
+    end = output_of(model, last)
+    inside, until = _operations_until(model, [end]), _operations_until(model, [output_of(model, LAST)])
+    crossing = {
+        id(tensor): tensor
+        for node in _nodes(model)
+        if node.operation in until - inside
+        for tensor in node.input_tensors
+        if tensor._keras_history.operation in inside
+    }
+    # the output of ``last`` first, then the others in the order of the graph
+    return sorted(crossing.values(), key=lambda tensor: tensor is not end)
+
+
+def split_network(model: keras.Model, last: str) -> tuple[keras.Model, keras.Model]:
+    """Return a network in two parts that share its weights: images -> features, features -> logits.
+
+    The features are what :func:`boundary` names: one tensor, or a list of several with the output of ``last`` first.
+    The second part has no cropping: its logits are those of the padded image.
+    """
+    tensors = boundary(model, last)
+    features = tensors[0] if len(tensors) == 1 else tensors
+    return keras.Model(model.input, features), keras.Model(features, output_of(model, LAST))
+
+
+def output_of(model: keras.Model, name: str) -> Any:
+    """Return the output of the layer, or bare operation, of that name; ValueError where there is none."""
+    for node in _nodes(model):
+        if node.operation.name == name:
+            return node.outputs[0]
+    raise ValueError(f"{model.name} has no layer {name}")
+
+
+def _layers_until(model: keras.Model, ends: Sequence[str]) -> list[Any]:
+    inside = _operations_until(model, [output_of(model, name) for name in ends])
+    return [layer for layer in model.layers if layer in inside and not isinstance(layer, layers.InputLayer)]
+
+
+def _operations_until(model: keras.Model, tensors: Sequence[Any]) -> set[Any]:
+    """Return the operations that the tensors are computed with."""
+    nodes = {node.operation: node for node in _nodes(model)}
+    found: set[Any] = set()
+    waiting = [tensor._keras_history.operation for tensor in tensors]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting.extend(tensor._keras_history.operation for tensor in nodes[operation].input_tensors)
+    return found
+
+
+def _nodes(model: keras.Model) -> list[Any]:
+    """Return the nodes of a network's graph, those before others first.
+
+    A layer's own list of nodes has those of all models that it stands in.
+    """
+    return [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+
+
+def _build(
+    architecture: Architecture, entry: Backbone, preprocessing: Preprocessing, initializer: str, dtype: Any
+) -> keras.Model:
+    image = layers.Input((None, None, 3), dtype="float32", name="image")
+    x = Preprocess(**preprocessing.to_json(), name="preprocess")(image)
+    x = MirrorPad(dtype="float32", name="pad")(x)
+    taps = _taps(x, architecture, entry, initializer, dtype)
+    scores: Any = None
+    for stride in architecture.strides:
+        # zeros, as the paper has it: the first loss is log K and the first gradients reach only these layers
+        name = "score" if stride == 32 else f"score_{stride}"
+        own = layers.Conv2D(architecture.classes, 1, kernel_initializer="zeros", dtype="float32", name=name)(
+            taps[stride]
+        )
+        if scores is not None:
+            doubled = _upsampling(architecture, entry, 2, f"upsampling_{stride}")(scores)
+            own = layers.Add(dtype="float32", name=f"sum_{stride}")([doubled, own])
+        scores = own
+    full = _upsampling(architecture, entry, architecture.stride, LAST)(scores)
+    logits = CropLike(dtype="float32", name="logits")(full, image)
+    name = f"fcn{architecture.stride}s_{architecture.backbone.replace('-', '_')}"
+    return keras.Model(image, logits, name=name)
+
+
+def _taps(x: Any, architecture: Architecture, entry: Backbone, initializer: str, dtype: Any) -> dict[int, Any]:
+    """Return the maps that the score layers may read, by stride."""
+    options: dict[str, Any] = {"head": architecture.head, "dropout": architecture.dropout, "dtype": dtype}
+    if entry.family == "applications":
+        return applications.build(x, entry.name, **options)
+    build = vgg.build if entry.family == "vgg" else efficientnet_lite.build
+    return build(x, entry.name, initializer=initializer, **options)
+
+
+def _upsampling(architecture: Architecture, entry: Backbone, factor: int, name: str) -> layers.Layer:
+    layer: layers.Layer
+    if architecture.upsampling == "dense":
+        layer = DenseUpsampling(architecture.classes, factor, alignment=entry.alignment, dtype="float32", name=name)
+    else:
+        layer = PerClassUpsampling(factor, alignment=entry.alignment, dtype="float32", name=name)
+    layer.trainable = architecture.upsampling_trainable
+    return layer
