@@ -9,6 +9,7 @@ from . import options as format_options
 from .errors import FormatError
 from .formats import parts
 from .formats.gate import Gate
+from .formats.outputs import check_replaceable
 from .registry import FORMATS, load_format
 from .report import ErrorPolicy, OnError, WriteReport
 from .samples import Dataset
@@ -99,11 +100,13 @@ def write(
 
     Raises:
         DataError: a sample that cannot be written; the message names it and the reason.
-        OutputExistsError: something is there already and ``overwrite`` was not given.
+        OutputExistsError: something is there already and ``overwrite`` was not given, or it is not maskloop's.
         OptionError: the format has no such option, or its value is wrong.
     """
     policy = ErrorPolicy(on_error)
     own = format_options.checked(format, "write", options)
+    if own.get("overwrite"):
+        check_replaceable(Path(path))
     with load_format(format).opening(dataset, Path(path), **own) as writer:
         Gate(dataset.labels, policy).write_all(dataset, writer)
     report: WriteReport = writer.report

@@ -14,9 +14,11 @@ from typing import Any
 from maskloop_converters.errors import FormatError
 from maskloop_converters.formats import labelstudio
 from maskloop_converters.formats.labelstudio.config import parse as parse_labels
-from maskloop_converters.formats.labelstudio.tasks import Drawn, Shape, Task, image_key, image_name, shapes
+from maskloop_converters.formats.labelstudio.results import Shape, shapes
+from maskloop_converters.formats.labelstudio.task_images import images_of
+from maskloop_converters.formats.labelstudio.tasks import Drawn, Task, image_name
 from maskloop_converters.formats.labelstudio.tasks import tasks as read_tasks
-from maskloop_converters.report import OnError, Tally
+from maskloop_converters.report import ErrorPolicy, OnError, Tally
 from maskloop_converters.samples import Label, LabelSet
 
 from ..studio import label_config
@@ -104,7 +106,7 @@ class Collector:
             where: what errors call the source.
         """
         self._config = label_config.parse(self.xml) if self.xml else None
-        total = sum(1 for _ in read_tasks(export))
+        total = sum(1 for _ in read_tasks(export, ErrorPolicy("skip"), brushes=False))
         if not total:
             raise CorrectionsError(f"{where} has no annotation yet: label some images first")
         shutil.rmtree(directory, ignore_errors=True)
@@ -157,12 +159,7 @@ class Collector:
 
     def _candidates(self, export: Path) -> Iterator[_Candidate]:
         """Yield the tasks that have an annotation to learn from."""
-        for number, task in enumerate(read_tasks(export), 1):
-            if isinstance(task, FormatError):
-                if self.on_error == "fail":
-                    raise task
-                self.skipped.add("tasks that cannot be read", str(task))
-                continue
+        for number, task in enumerate(read_tasks(export, ErrorPolicy(self.on_error, self.skipped)), 1):
             task.id = task.id or f"{export.stem}-{number}"
             done = [drawn for drawn in task.annotations if not drawn.cancelled]
             if not done:
@@ -191,15 +188,14 @@ class Collector:
         """Yield the images of a task, each with the results on it; those with nothing to learn from are counted."""
         for to_name, key, address, single in self._images_of(task, result):
             own = result if to_name is None else [item for item in result if _on(item, to_name, single)]
-            found = shapes(own, task.where)[0]
+            found = shapes(own, task.where, ErrorPolicy("skip"))[0]  # what is wrong is for the reading of them to say
             called = f"task {task.id}" if single else f"task {task.id}, {to_name}"
             if not single and address is None and not found:
                 continue  # pages that a task may have
             if not found and not self._has_background():
                 self.skipped.add("tasks with an empty annotation" if single else "images without a region", called)
                 continue
-            regions = [shape for shape in found if isinstance(shape, Shape)]
-            yield _Picture(task.id if single else f"{task.id}-{to_name}", to_name, key, address, own, regions)
+            yield _Picture(task.id if single else f"{task.id}-{to_name}", to_name, key, address, own, found)
 
     def _images_of(self, task: Task, result: list[Any]) -> Iterator[tuple[str | None, str, str | None, bool]]:
         """Yield (name of the Image tag, key, address, whether it is the only one) of a task's images."""
@@ -208,21 +204,16 @@ class Collector:
             for image in images:
                 yield image.name, image.key, image.address(task.data), len(images) == 1
             return
-        names = list(dict.fromkeys(item["to_name"] for item in result if isinstance(_to_name(item), str)))
-        if len(names) > 1:
-            strange = [name for name in names if not isinstance(task.data.get(name), str)]
-            if strange:
-                raise CorrectionsError(
-                    f"{task.where}: its regions are on several images ({', '.join(names)}), and which of its data is "
-                    f"{strange[0]} is not known; put the project's label config beside the export, as "
-                    "<name of the export>.label_config.xml"
-                )
-            for name in names:
-                yield name, name, task.data[name], False
+        try:
+            found = images_of(task, [Drawn(result, {})], None)
+        except FormatError as error:
+            text = f"{error}; or put it beside the export, as <name of the export>.label_config.xml"
+            if self.on_error == "fail":
+                raise CorrectionsError(text) from error
+            self.skipped.add("tasks that cannot be read", text)
             return
-        key = image_key(task.data, {}, names[0] if names else None, task.where)
-        address = task.data.get(key)
-        yield None, key, address if isinstance(address, str) else None, True
+        for one in found:
+            yield one.suffix.removeprefix("-") or None, one.key, one.address, len(found) == 1
 
     def _joined(
         self, candidate: _Candidate, images: list[Future[str]], prediction: Future[dict[str, Any] | None]
@@ -319,10 +310,6 @@ def stored_prediction(client: StudioClient, number: int) -> dict[str, Any] | Non
             return None
         raise
     return found if isinstance(found, dict) and isinstance(found.get("result"), list) else None
-
-
-def _to_name(item: Any) -> Any:
-    return item.get("to_name") if isinstance(item, dict) else None
 
 
 def _on(item: Any, to_name: str, single: bool) -> bool:

@@ -37,10 +37,11 @@ def file_stem(name: str) -> str:
 
 
 class FreeNames:
-    """Gives every file of an output a path of its own."""
+    """Gives every file of an output a path of its own: no other file's, and neither a folder of one nor inside one."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._folders: set[str] = set()
 
     def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
         """Return ``path``, or with ``-2``, ``-3``, ... before its extension where it is taken.
@@ -49,9 +50,25 @@ class FreeNames:
             path: as it should be.
             by_stem: paths that differ in their extension only count as the same.
         """
+        path = self._outside_files(path)
         free, number = path, 2
-        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken:
+        while not self._is_free(key := str(free.with_suffix("") if by_stem else free), str(free)):
             free = path.with_name(f"{path.stem}-{number}{path.suffix}")
             number += 1
-        self._taken.add(key)
+        self._taken |= {key, str(free)}
+        self._folders.update(str(folder) for folder in free.parents)
         return free
+
+    def _is_free(self, key: str, name: str) -> bool:
+        return not {key, name} & self._taken and not {key, name} & self._folders
+
+    def _outside_files(self, path: PurePosixPath) -> PurePosixPath:
+        """Return a path whose folders are no files of the output: those that are get a number."""
+        folder = PurePosixPath()
+        for part in path.parts[:-1]:
+            free, number = part, 2
+            while str(folder / free) in self._taken:
+                free = f"{part}-{number}"
+                number += 1
+            folder /= free
+        return folder / path.name

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from maskloop_converters import datasets as read_anywhere
 from maskloop_converters.errors import DataError, LabelError, OutputExistsError
 from maskloop_converters.masks import RunList
 from maskloop_converters.registry import FORMATS, load_format
@@ -337,15 +338,52 @@ def test_a_bad_sample_leaves_the_output_as_it_was(tmp_path: Path, variant: str) 
     assert [sample.id for sample in VARIANTS[variant].read(out)] == ["a"]
 
 
-@pytest.mark.parametrize("variant", ["png", "coco", "coco-panoptic"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_folder_of_parts_is_one_dataset(tmp_path: Path, variant: str) -> None:
     for split, samples in (("train", DENSE_SAMPLES[:2]), ("val", DENSE_SAMPLES[2:])):
         VARIANTS[variant].write(Dataset(DENSE, samples, split=split), tmp_path / split)
-    module = load_format(VARIANTS[variant].format)
-    assert module.detect(tmp_path) is None
-    assert module.splits(tmp_path) == ("train", "val")
-    assert_same(Dataset(DENSE, DENSE_SAMPLES), VARIANTS[variant].read(tmp_path))
-    assert_same(Dataset(DENSE, DENSE_SAMPLES[2:], split="val"), VARIANTS[variant].read(tmp_path, split="val"))
+    assert read_anywhere.detect(tmp_path) == VARIANTS[variant].format
+    assert read_anywhere.splits(tmp_path) == ("train", "val")
+    assert_same(Dataset(DENSE, DENSE_SAMPLES), read_anywhere.read(tmp_path))
+    assert_same(Dataset(DENSE, DENSE_SAMPLES[2:], split="val"), read_anywhere.read(tmp_path, split="val"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ids_are_unique_within_their_part(tmp_path: Path, variant: str) -> None:
+    """Equal ids in two parts are two samples: the later one has its part's name before it, in every hop from there."""
+    for split in ("train", "val"):
+        VARIANTS[variant].write(Dataset(DENSE, DENSE_SAMPLES, split=split), tmp_path / "parts" / split)
+    dataset = read_anywhere.read(tmp_path / "parts")
+    assert [sample.id for sample in dataset] == ["a", "b", "c", "val/a", "val/b", "val/c"]
+    assert dataset.notes.total == 3
+    after = hop(variant, dataset, tmp_path / "out")
+    assert [sample.id for sample in after] == ["a", "b", "c", "val/a", "val/b", "val/c"]
+    for before, found in zip([*DENSE_SAMPLES, *DENSE_SAMPLES], after, strict=True):
+        assert found.masks == before.masks
+
+
+MANY = LabelSet.from_names([f"class {k}" for k in range(300)])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_class_255_of_300_is_a_class(tmp_path: Path, variant: str) -> None:
+    """A fill value is never a class: pixels that no region covers have an id that none has."""
+    samples = [make("a", [DOT, LEFT], [Region(255), Region(299)]), make("b", [RING], [Region(255)])]
+    assert MANY.fill_id not in MANY.known_ids
+    assert samples[1].label_map(MANY).tolist() == [[255, 255, 255, 300], [255, 300, 255, 300], [255, 255, 255, 300]]
+    assert_same(Dataset(MANY, samples), hop(variant, Dataset(MANY, samples), tmp_path / "out"))
+
+
+COLLIDING = [
+    make(f"s{k}", [LEFT], [Region(k % 2)], image=ImageRef(name, picture(3, 4)))
+    for k, name in enumerate(["x", "x/y.png", "x/y.jpg", "x.png", "x.png", "z/y.png", "z", "a/b/c.png", "a/b"])
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_that_collide_in_a_folder(tmp_path: Path, variant: str) -> None:
+    """An image may be called as another one's folder, or as another image with another extension."""
+    assert_same(Dataset(DENSE, COLLIDING), hop(variant, Dataset(DENSE, COLLIDING), tmp_path / "out"))
 
 
 @pytest.mark.parametrize("variant", ["png", "coco", "coco-panoptic"])

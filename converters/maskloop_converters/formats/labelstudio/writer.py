@@ -29,7 +29,7 @@ from ..labels import label_names, labels_to_json
 from ..records import dumps
 from . import stacking
 from .config import render
-from .reader import CONFIG, LABELS, TASKS, beside
+from .files import CONFIG, LABELS, TASKS, lists_beside
 from .tasks import DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY, NAMESPACE, OURS, image_name
 
 Kind = Literal["annotations", "predictions", "predictions-only"]
@@ -90,7 +90,7 @@ def opening(
         raise TargetError("images are copied or linked into a folder; give a path that does not end in .json")
     with ExitStack() as stack:
         if path.suffix == ".json":
-            names = {TASKS: path, **beside(path)}
+            names = {TASKS: path, **lists_beside(path)}
             files = {k: stack.enter_context(atomic_file(p, overwrite=overwrite)) for k, p in names.items()}
             folder = None
         else:

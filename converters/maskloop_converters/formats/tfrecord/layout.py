@@ -29,6 +29,11 @@ def shard_name(schema: str, split: str, index: int, count: int) -> str:
     return f"{TFDS_NAME}-{split}.tfrecord-{number}" if schema == "tfds" else f"{split}-{number}.tfrecord"
 
 
+def is_shard(name: str) -> bool:
+    """Return whether a file is called like one of TFRecords."""
+    return _SHARD.match(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """The shards of one split, in order."""
