@@ -431,3 +431,14 @@ def test_standard_output_takes_one_file(png_dataset: Path, to: str) -> None:
     result = CliRunner().invoke(cli.command, [str(png_dataset), "-", "--to", to])
     assert result.exit_code == 2
     assert "DST - takes one JSON file" in result.output
+
+
+def test_an_error_of_one_record_says_how_to_go_on_without_it(png_dataset: Path, tmp_path: Path) -> None:
+    next((png_dataset / "masks").iterdir()).write_bytes(b"")
+    done = run(str(png_dataset), str(tmp_path / "out"), "--to", "coco")
+    assert str(done.exception).endswith("(--on-error skip leaves it out and goes on)")
+    done = run(str(tmp_path / "gone"), str(tmp_path / "out"), "--to", "coco")
+    assert "--on-error" not in str(done.exception), "nothing is left if the whole is not there"
+    with pytest.raises(FormatError) as raised:
+        mc.convert(png_dataset, tmp_path / "out", "coco")
+    assert "--on-error" not in str(raised.value), "Python has no flags"

@@ -95,6 +95,7 @@ class Collector:
     skipped: Tally = field(default_factory=Tally)
     roles: dict[str, Role] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    tasks: dict[str, str] = field(default_factory=dict)
     _config: LabelConfig | None = None
 
     def collect(self, export: Path, directory: Path, where: str) -> Collected:
@@ -138,7 +139,7 @@ class Collector:
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}
         notes = (*notes, *hidden_lines(samples, labels))
-        return Collected(labels, samples, roles, predictions, None, notes, self.skipped)
+        return Collected(labels, samples, roles, predictions, None, notes, self.skipped, self.tasks)
 
     def _records(self, export: Path, total: int) -> Iterator[dict[str, Any]]:
         """Yield one task an image that has something to learn from, with one annotation, its prediction and its image."""
@@ -231,6 +232,8 @@ class Collector:
             origins = [shape.item.get("origin") for shape in one.found]
             self.roles[one.id] = role_of(origins, derived=derived, removed=_removed(before, one.found))
             self.names.update(label for shape in one.found for label in shape.names)
+            if one.id != task.id:
+                self.tasks[one.id] = task.id
             ours = {
                 "id": one.id,
                 "image": {"url": one.address, "name": image_name(one.address or "") or name, "file": name},

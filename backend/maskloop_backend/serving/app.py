@@ -7,11 +7,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 from maskloop_converters.errors import MaskloopError
 
@@ -32,6 +33,8 @@ from .pipeline import Job, Outcome, Pipeline
 from .projects import Projects, project_id
 from .rollouts import Rollouts
 from .settings import Settings
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 # An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
 WHOLE_SECONDS = 1.0
@@ -323,6 +326,11 @@ def _json(resp: falcon.Response, value: Any) -> None:
     resp.content_type = falcon.MEDIA_JSON
 
 
+def _request(model: type[_Body], req: falcon.Request, settings: Settings) -> _Body:
+    limit = settings.body_limit(req.path)
+    return parse(model, read_body(req, limit), limit)
+
+
 class _Resource:
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -360,8 +368,10 @@ class _OpenApi(_Resource):
 class _Setup(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        setup = parse(schemas.SetupRequest, read_body(req, server.settings.body_limit(req.path)))
+        setup = _request(schemas.SetupRequest, req, server.settings)
         req.context.fields = {"project": project_id(setup.project)}
+        # nothing is remembered of what is no label config
+        server.projects.config(setup.label_config)
         server.projects.remember(
             setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
         )
@@ -386,13 +396,12 @@ class _Setup(_Resource):
 class _Webhook(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        event = parse(schemas.WebhookRequest, read_body(req, server.settings.body_limit(req.path)))
+        event = _request(schemas.WebhookRequest, req, server.settings)
         req.context.fields = {"action": event.action if event.action in ACTIONS else "other"}
         if event.action == "START_TRAINING" and not server.settings.training:
             raise Refusal(409, "This backend does not train: it was started with --no-training")
         try:
-            # shallow: masks of a million numbers need not be copied
-            job = server.queue.notice({key: value for key, value in event if key in event.model_fields_set})
+            job = server.queue.notice(event.model_dump(exclude_unset=True))
         except sqlite3.Error as error:
             raise Refusal(507, f"The event could not be stored: {error}") from error
         server.worker.wake()
@@ -435,7 +444,7 @@ def _found(queue: JobQueue, number: int) -> TrainingJob:
 class _Predict(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        request = parse(schemas.PredictRequest, read_body(req, server.settings.body_limit(req.path)))
+        request = _request(schemas.PredictRequest, req, server.settings)
         context = request.params.context if request.params else None
         req.context.fields = {
             "project": project_id(request.project),
@@ -450,12 +459,7 @@ class _Predict(_Resource):
         server.admission.enter(many=many)
         stream = _PredictionStream(lambda: server.admission.leave(many=many))
         try:
-            # Predictions of older versions come along in full; they must not fill the memory while this one is made.
-            kept = ("id", "data")
-            tasks = [{key: value for key, value in task.items() if key in kept} for task in request.tasks]
-            label_config, project = request.label_config, request.project
-            del request
-            job = server.job(tasks, label_config, project, context)
+            job = server.job(request.tasks, request.label_config, request.project, context)
             whole = stream.begin(server.pipeline.run(job), strict=context is not None, settings=server.settings)
         except BaseException:
             stream.close()

@@ -91,6 +91,7 @@ def command(
         raise click.UsageError("DST - takes one JSON file: --to coco or labelstudio, without --split")
     with (
         options.usage_errors(),
+        options.advice(),
         source_path(source) as read_from,
         target_path(target) as write_to,
         Progress("samples", quiet=quiet) as progress,

@@ -10,7 +10,7 @@ from ..splitting import PART_NAMES
 from .coco.extras import KEY
 from .labelstudio.files import CONFIG, TASKS
 from .labelstudio.files import LABELS as TASK_LABELS
-from .png.layout import INDEX
+from .png.entries import INDEX
 from .tfrecord import layout as records
 
 _HEAD = 1 << 16

@@ -19,7 +19,7 @@ from ..file_names import relative_path
 from ..image_files import ImageFinder, read_address
 from ..images import probe
 from ..json_stream import scan
-from ..labels import read_labels
+from ..label_files import read_labels
 from ..parts import SKIPPED, assemble
 from ..records import attributes, check_labels, origin, region_from_json, score, whole_number
 from .extras import (

@@ -15,7 +15,8 @@ from ...report import ErrorPolicy, OnError
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..image_files import ImageFinder, read_address
 from ..images import probe
-from ..labels import label_names, labels_from_json, read_labels
+from ..label_files import read_labels
+from ..labels import label_names, labels_from_json
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
 from . import stacking
@@ -249,12 +250,12 @@ class _Reader:
     ) -> dict[str, Any]:
         """Return what only Label Studio says of a task, but its masks."""
         facts: dict[str, Any] = {}
-        own_keys = set(image.other_keys)
-        if image.is_plain:
-            own_keys.add(image.key)
-            if image.key != DEFAULT_KEY:
-                facts["image_key"] = image.key
+        own_keys = {*image.other_keys, *([image.key] if image.is_plain else [])}
         data = {k: v for k, v in task.data.items() if k not in own_keys}
+        # An address from deep in the data is written again under a key that is free.
+        key = image.key if image.is_plain else DEFAULT_KEY if DEFAULT_KEY not in data else f"{OURS}_{DEFAULT_KEY}"
+        if key != DEFAULT_KEY:
+            facts["image_key"] = key
         meta = {k: v for k, v in task.meta.items() if k != OURS}
         facts |= {k: v for k, v in (("task", facts_of(task.facts)), ("data", data), ("meta", meta)) if v}
         if others:

@@ -166,7 +166,7 @@ class _Writer:
             if not sample.id.isdecimal():
                 raise TargetError(
                     f"{where}: predictions alone belong to tasks that exist, so its id must be a task's number; write "
-                    "kind='predictions' to make tasks"
+                    "--kind predictions to make tasks"
                 )
             self.report.losses.add("image names (predictions alone name tasks only)", where)
             return _with(dumps({"task": int(sample.id), **head}, where), "result", result)

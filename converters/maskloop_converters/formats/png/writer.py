@@ -25,7 +25,7 @@ from ..gate import gated
 from ..images import ImageMode, Images, place
 from ..labels import color_table, labels_to_json, palette
 from ..records import dumps, image_to_json, region_to_json
-from .layout import INDEX
+from .entries import INDEX
 
 MaskKind = Literal["auto", "index", "color", "binary"]
 WrittenLayout = Literal["folders", "voc", "camvid"]
@@ -253,7 +253,7 @@ class _Writer:
             if self.masks == "auto":
                 return None
             raise TargetError(
-                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use masks='color' or 'binary'"
+                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use --masks color or binary"
             )
         else:
             colors = palette(self.colors) if self.colored and ids.dtype == np.uint8 else None
