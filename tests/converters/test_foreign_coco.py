@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as pycoco
 
 import maskloop_converters as mc
+from maskloop_converters.cli.convert import command
 from maskloop_converters.errors import DataError, FormatError, TargetError
 from maskloop_converters.report import Tally
 
@@ -253,3 +255,51 @@ def test_no_sample_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no sample"):
         mc.convert(tmp_path / "x.json", tmp_path / "out", "png")
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_lies_beside_the_files_that_are_read_is_said(tmp_path: Path) -> None:
+    for name in ("instances_train", "person_keypoints_train"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(one()))
+    dataset = mc.read(tmp_path)
+    assert found(dataset) == CAR
+    assert dataset.notes.lines() == [
+        "1 JSON files of another kind beside those that are read (person_keypoints_train.json)"
+    ]
+    (tmp_path / "instances_val.json").write_text('{"images": [')
+    with pytest.raises(FormatError, match=r"instances_val\.json"):
+        list(mc.read(tmp_path))
+    dataset = mc.read(tmp_path, on_error="skip")
+    assert found(dataset) == CAR
+    assert dataset.skipped.counts == {"files skipped": 1}
+
+
+def test_nan_in_other_fields_is_null(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(one(image={"license": float("nan"), "tags": [float("inf"), 2]})))
+    dataset = mc.read(tmp_path / "x.json")
+    (only,) = dataset
+    assert only.attributes == {"license": None, "tags": [None, 2]}
+    assert dataset.notes.total == 1
+    mc.convert(tmp_path / "x.json", tmp_path / "out", "png", verify=True)
+
+
+def test_results_are_read_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps(one()))
+    (tmp_path / "results.json").write_text(json.dumps([{**one()["annotations"][0], "score": 0.5}]))
+    words = ["results.json", "out", "--to", "png", "--images-of", "truth.json"]
+    done = CliRunner().invoke(command, [str(tmp_path / w) if w.endswith("json") or w == "out" else w for w in words])
+    assert done.exit_code == 0, done.output
+    (only,) = mc.read(tmp_path / "out")
+    assert [region.score for region in only.regions] == [0.5]
+
+
+def test_a_file_names_no_image_outside_its_folders(tmp_path: Path) -> None:
+    """What stands under our key may be anybody's: it brings no file of the reader's disk into an output."""
+    secret, dataset = tmp_path / "secret" / "a.png", tmp_path / "dataset"
+    secret.parent.mkdir()
+    dataset.mkdir()
+    Image.new("RGB", (20, 12)).save(secret)
+    for name in ("source", "name"):
+        document = one(image={"file_name": "b.png", "maskloop": {name: str(secret)}})
+        (dataset / "x.json").write_text(json.dumps(document))
+        for sample in mc.read(dataset / "x.json"):
+            assert sample.image.source is None
