@@ -7,10 +7,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from ..training.recipes import ClassWeighting
 from . import options, quiet
 
 
@@ -41,11 +42,16 @@ from . import options, quiet
     help="When the new version is served.",
 )
 @click.option("--epochs", type=click.IntRange(1), show_default="the effort's", help="Passes over the images at most.")
-@click.option("--batch-size", type=click.IntRange(1), show_default="8", help="Crops a step.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), show_default="the backbone's: 4; vgg16, small: 8", help="Crops a step."
+)
 @click.option("--learning-rate", type=float, show_default="the effort's", help="After the warm-up.")
 @click.option("--backbone-rate", type=float, show_default="full: 0.3", help="The backbone's share of it, 0..1.")
 @click.option(
-    "--frozen-blocks", type=click.IntRange(0, 5), show_default="quick: small 3, vgg16 5", help="Of the backbone."
+    "--frozen-blocks",
+    type=click.IntRange(0),
+    show_default="quick: efficientnet-lite0 11, small 3, vgg16 5",
+    help="Of the backbone.",
 )
 @click.option(
     "--shrink-perturb",
@@ -57,7 +63,7 @@ from . import options, quiet
 )
 @click.option(
     "--class-weighting",
-    type=click.Choice(["none", "median_frequency"]),
+    type=click.Choice(get_args(ClassWeighting)),
     show_default="the parent's",
     help="Weigh rare classes up.",
 )
