@@ -25,6 +25,13 @@ KINDS: tuple[Kind, ...] = ("brush", "bitmask", "polygon", "rectangle")
 _LABELLING: dict[str, Kind] = {f"{kind.capitalize()}Labels": kind for kind in KINDS}
 # Tags without labels of their own; those of a <Labels> of the same image count.
 _BARE: dict[str, Kind] = {kind.capitalize(): kind for kind in KINDS}
+# A config has dozens of tags, at most a few thousand labels; every mask control answers with regions of its own.
+MAX_CHARACTERS = 1 << 20
+_MOST: tuple[tuple[str, frozenset[str], int], ...] = (
+    ("mask controls", frozenset(_LABELLING) | frozenset(_BARE), 1000),
+    ("Image tags", frozenset({"Image"}), 1000),
+    ("Label tags", frozenset({"Label"}), 10_000),
+)
 # A control's entry in Control.lut for classes that it does not show.
 UNMAPPED = 255
 
@@ -208,13 +215,18 @@ def parse(xml: str) -> LabelConfig:
     """Return what a label config says about masks.
 
     Raises:
-        LabelError: it is no XML, has no image, no mask control, or its images are of a kind that cannot be predicted; the
+        LabelError: it is no XML, too large, has no image, no mask control, or images of a kind that cannot be predicted; the
             message is one line of ASCII, fit for an HTTP reason phrase, which is all that Label Studio shows.
     """
+    if len(xml) > MAX_CHARACTERS:
+        raise LabelError(f"Label config has {len(xml)} characters, expected at most {MAX_CHARACTERS}")
     try:
         root = tree(xml)
     except LabelError as error:
         raise LabelError(_ascii(str(error))) from error
+    for what, names, most in _MOST:
+        if (count := sum(tag.tag in names for tag in root.iter())) > most:
+            raise LabelError(f"Label config has {count} {what}, expected at most {most}")
     tags = {tag.get("name", ""): tag for tag in root.iter("Image")}
     if not tags:
         raise LabelError("Label config has no Image tag; maskloop segments images")
