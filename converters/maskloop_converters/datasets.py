@@ -85,7 +85,7 @@ def read(path: str | Path, format: str | None = None, **options: Any) -> Dataset
     if not chosen:
         raise FormatError(f"{path} has no part {split!r}; there are: {', '.join(folder.name for folder in folders)}")
     found = {folder.name: module.read(folder, **own) for folder in chosen}
-    return parts.joined(path, found, ErrorPolicy(on_error), name)
+    return parts.joined(found, ErrorPolicy(on_error), name)
 
 
 def write(

@@ -206,6 +206,8 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name(record: Mapping[str, Any]) -> str:
     name = record.get("name")
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
     if not isinstance(name, str):
         raise LabelError(f"the name must be a text, received {name!r:.80}")
     return name

@@ -88,6 +88,10 @@ def build(
                 index.problems.add(SKIPPED, str(error))
                 continue
             if image_id in rows:
+                row = 2 * rows[image_id]
+                if _record_at(path, images[row], images[row + 1]) == element.value:
+                    index.notes.add("image records that stand twice and are equal", f"{path.name}: id {image_id!r}")
+                    continue
                 where = f"the second time at byte {element.start}"
                 index.problems.add(SKIPPED, f"{path}: image id {image_id!r} stands twice, {where}")
                 continue
@@ -199,6 +203,11 @@ def _id(record: Any, key: str, where: str) -> int | str:
     if not isinstance(record, dict):
         raise FormatError(f"{where}: expected an object, received {record!r:.80}")
     return plain_id(record.get(key), f"{where}: {key}")
+
+
+def _record_at(path: Path, start: int, size: int) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return _load(file, start, size, path)
 
 
 def _load(file: BinaryIO, start: int, size: int, path: Path) -> dict[str, Any]:

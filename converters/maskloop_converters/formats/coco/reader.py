@@ -151,18 +151,20 @@ def _files(path: Path) -> _Found:
     for file in candidates if named else ():
         if file not in named:
             found.notes.add("JSON files of another kind beside those that are read", file.name)
-    found.files.extend((file, _split_of(file, alone=len(files) == 1)) for file in files)
+    found.files.extend((file, _split_of(file, path, alone=len(files) == 1)) for file in files)
     return found
 
 
-def _split_of(file: Path, *, alone: bool) -> str | None:
+def _split_of(file: Path, root: Path, *, alone: bool) -> str | None:
     if file.name == "_annotations.coco.json":
         return file.parent.name
+    above = file.relative_to(root).parts[:-1]
+    folder = above[0] if above and above[0] != "annotations" else None
     name = file.stem
     for prefix in _PREFIXES:
         if name.startswith(prefix):
-            return name.removeprefix(prefix).removeprefix("_") or None
-    return None if alone else name
+            return name.removeprefix(prefix).removeprefix("_") or folder
+    return folder if alone else name
 
 
 def _require_coco(path: Path) -> None:
