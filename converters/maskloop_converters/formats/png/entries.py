@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ...errors import FormatError
@@ -89,6 +89,31 @@ class Pair:
     image: Path | None
     mask: Path | None
     reason: str = ""
+
+
+def with_images(layout: Layout, folder: Path) -> Layout:
+    """Return a layout whose masks without an image have those of a folder, by their names, extensions aside.
+
+    Raises:
+        FormatError: two files of the folder may be one mask's image.
+    """
+    by_key: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            parts = path.relative_to(folder).with_suffix("").parts
+            for start in range(len(parts)):
+                by_key.setdefault("/".join(parts[start:]), []).append(path)
+    entries = []
+    for entry in layout.entries:
+        found = by_key.get(entry.id, []) if entry.image is None and entry.mask is not None else []
+        exact = [path for path in found if path.relative_to(folder).with_suffix("").as_posix() == entry.id]
+        found = exact or found
+        if len(found) > 1:
+            raise FormatError(f"{found[0]} and {found[1]} may both be the image of {entry.mask}; remove one")
+        if found:
+            entry = replace(entry, image=found[0], name=found[0].relative_to(folder).as_posix())
+        entries.append(entry)
+    return replace(layout, entries=entries)
 
 
 def pairs(

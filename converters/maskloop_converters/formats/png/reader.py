@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError
 from ...masks import RunList
-from ...options import LabelsFrom, Option, PartName, Soft
+from ...options import ImagesFrom, LabelsFrom, Option, PartName, Soft
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample, SoftEdge
 from ..file_names import relative_path
@@ -21,7 +21,7 @@ from ..images import probe
 from ..label_files import find_label_file, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, image_size, region_from_json, whole_number
-from .entries import INDEX, PARTS, Entry, Layout
+from .entries import INDEX, PARTS, Entry, Layout, with_images
 from .label_maps import Decoder, Meaning, Values
 from .layouts import find_layout, why_not
 from .mask_files import read_pixels
@@ -51,6 +51,7 @@ def read(
     split: PartName = None,
     on_error: OnError = "fail",
     soft: Soft = False,
+    images_from: ImagesFrom = None,
     values: Annotated[
         Values, Option("What palette masks are read by, where their indices and their colours name different labels.")
     ] = "auto",
@@ -67,6 +68,7 @@ def read(
         split: read this part only; by default all of them, one after another.
         on_error: 'skip' leaves out samples that cannot be read and counts them in :attr:`Dataset.skipped`.
         soft: keep the soft edges of binary masks (:class:`SoftEdge`).
+        images_from: folder that has the images of masks which have none beside them, as CVAT exports them.
         values: palettes are read by 'index' or by 'color'; 'auto' is by index, by colour where the indices are no labels,
             and an error where both are labels and differ.
 
@@ -75,7 +77,7 @@ def read(
             is not its image's, an id or colour that is no label's, a sample's id that stands twice.
     """
     path = Path(path)
-    return assemble(path, _parts(path, labels, soft, values), split, on_error, "png")
+    return assemble(path, _parts(path, labels, soft, values, images_from), split, on_error, "png")
 
 
 def _roots(path: Path) -> list[Path]:
@@ -90,20 +92,22 @@ def _roots(path: Path) -> list[Path]:
     return [path, *usual]
 
 
-def _parts(path: Path, labels: LabelSet | Path | None, soft: bool, values: Values = "auto") -> list[Part]:
+def _parts(
+    path: Path, labels: LabelSet | Path | None, soft: bool, values: Values = "auto", images: Path | None = None
+) -> list[Part]:
     if not path.is_dir():
         raise FormatError(f"{path} is not a folder; a png dataset is a folder with images and masks")
     if (path / INDEX).is_file():
         return [_indexed(path, labels, None, soft, values)]
     if why_not(path) is None:
-        return _plain(path, labels, None, values)
+        return _plain(path, labels, None, values, images)
     found: list[Part] = []
     left_out = []
     for root in _roots(path)[1:]:
         if (root / INDEX).is_file():
             found.append(_indexed(root, labels, root.name, soft, values))
         elif why_not(root) is None:
-            found.extend(_plain(root, labels, root.name, values))
+            found.extend(_plain(root, labels, root.name, values, images))
         else:
             left_out.append(("parts without masks", root.name))
     if not found:
@@ -146,8 +150,12 @@ class _Plain:
                 yield _plain_sample(entry, self.layout, decode)
 
 
-def _plain(root: Path, labels: LabelSet | Path | None, split: str | None, values: Values) -> list[Part]:
+def _plain(
+    root: Path, labels: LabelSet | Path | None, split: str | None, values: Values, images: Path | None
+) -> list[Part]:
     layout = find_layout(root)
+    if images is not None:
+        layout = with_images(layout, images)
     notes = Tally()
     for kind, example in layout.notes:
         notes.add(kind, example)
@@ -168,7 +176,9 @@ def _plain_sample(entry: Entry, layout: Layout, decode: Decoder) -> Sample:
     if entry.reason:
         raise FormatError(f"{where}: {entry.reason}")
     if entry.image is None and layout.images:
-        raise FormatError(f"{where}: there is no image {entry.name} for the mask {entry.mask}")
+        raise FormatError(
+            f"{where}: there is no image {entry.name} for the mask {entry.mask}; --images-from DIR says where images are"
+        )
     if entry.mask is None:
         raise FormatError(f"{where}: there is no mask for the image {entry.image}")
     size, turned = None, 1
