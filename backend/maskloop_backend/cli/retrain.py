@@ -25,6 +25,9 @@ from . import options, quiet
 )
 @options.studio_url
 @options.studio_token
+@options.allow_hosts
+@options.deny_private
+@click.option("--foreign-studio", is_flag=True, hidden=True)
 @click.option("--from", "start", metavar="VERSION", show_default="the serving one", help="Version to start from.")
 @click.option("--fresh", is_flag=True, help="Start from no version: new weights, everything learned anew.")
 @click.option(
@@ -110,6 +113,9 @@ def command(
     progress_file: Path | None,
     home: Path,
     as_json: bool,
+    allow_hosts: tuple[str, ...],
+    deny_private: bool,
+    foreign_studio: bool,
     **overrides: Any,
 ) -> None:
     """Make a better model of what annotators labelled and corrected, or change nothing.
@@ -142,7 +148,9 @@ def command(
     from ..loop.progress import ProgressFile, RetrainProgress, TerminalRetraining, Together
     from ..loop.retraining import Plan, StudioProject, retrain
     from ..registry import Registry
+    from ..studio.addresses import AddressPolicy
     from ..studio.client import StudioClient
+    from ..studio.errors import http_address
     from ..studio.images import ImageFetcher
     from ..training.trainer import TrainingInterrupted
 
@@ -160,8 +168,10 @@ def command(
             progress = Together(watchers)
             what: Path | StudioProject
             if source is None:
-                client = stack.enter_context(StudioClient(studio_url, token or ""))
-                what = StudioProject(client, ImageFetcher(studio_url, token), project or "")
+                own = None if foreign_studio else http_address(studio_url, "--studio-url")
+                policy = AddressPolicy.parse(allow_hosts, deny_private, own)
+                client = stack.enter_context(StudioClient(studio_url, token or "", policy))
+                what = StudioProject(client, ImageFetcher(client.url, token, policy=policy), project or "")
             else:
                 what = source
             result = retrain(what, Registry(home), plan, progress)

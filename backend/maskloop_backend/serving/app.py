@@ -19,13 +19,14 @@ from maskloop_converters.errors import MaskloopError
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
-from ..studio.errors import public_url
+from ..studio.errors import public_url, without_queries
 from ..studio.login import BackendLogin
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
+from .auth import names_loopback
 from .batching import Batcher
 from .cache import PredictionCache
-from .limits import Refusal, parse, read_body, reason_phrase, without_queries
+from .limits import Refusal, parse, read_body, reason_phrase
 from .logs import log
 from .metrics import Metrics
 from .models import Models, ModelSource
@@ -118,7 +119,12 @@ class Server:
         self.options = options or PredictionOptions()
         self.metrics = Metrics()
         self.models = Models(models, self.metrics)
-        self.projects = Projects(studio_url=settings.studio_url, studio_token=settings.studio_token)
+        self.projects = Projects(
+            studio_url=settings.studio_url,
+            studio_token=settings.studio_token,
+            policy=settings.policy,
+            fetch_seconds=settings.fetch_seconds,
+        )
         self.queue = JobQueue(
             settings.home, train_after=settings.train_after if settings.training else None, quiet=settings.quiet
         )
@@ -147,6 +153,8 @@ class Server:
             window=2 * settings.batch_size + settings.fetchers,
             keepalive=settings.keepalive,
             metrics=self.metrics,
+            image_bytes=settings.image_bytes,
+            studio_url=settings.studio_url,
         )
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
         self.models.look()
@@ -159,7 +167,7 @@ class Server:
         """Return how to reach a project's Label Studio, or what is missing for that."""
         connection = self.projects.connection(project)
         if connection.url and connection.token:
-            return Studio(connection.url, connection.token)
+            return Studio(connection.url, connection.token, self.settings.policy)
         missing = "token" if connection.url else "address" if connection.token else "address and token"
         return (
             f"the {missing} of Label Studio: give --studio-url and MASKLOOP_STUDIO_TOKEN to `maskloop serve`, or open "
@@ -257,6 +265,12 @@ class _Gate:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.started = time.perf_counter()
         credentials = self._server.settings.credentials
+        if credentials is None and not names_loopback(req.get_header("Host")):
+            raise Refusal(
+                403,
+                "Without credentials only this machine may ask, as localhost or 127.0.0.1; under another name set "
+                "MASKLOOP_BASIC_AUTH_PASSWORD and --basic-auth-user",
+            )
         if credentials is not None and not credentials.accepts(req.get_header("Authorization")):
             given = "wrong" if req.get_header("Authorization") else "missing"
             raise Refusal(

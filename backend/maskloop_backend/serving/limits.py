@@ -62,12 +62,6 @@ def reason_phrase(text: str) -> str:
     return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 3] + "..."
 
 
-def without_queries(text: str) -> str:
-    """Return a text whose URLs have lost query, fragment and user info: those carry signatures and passwords."""
-    text = re.sub(r"(?<=://)[^/\s@]+@", "", text)
-    return re.sub(r"(?<=[^\s?#])[?#][^\s'\"]+", "?...", text)
-
-
 def read_body(request: falcon.Request, limit: int) -> bytes:
     """Return the body of a request that claims to be JSON.
 

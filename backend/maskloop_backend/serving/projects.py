@@ -13,7 +13,8 @@ from maskloop_converters.errors import LabelError
 from maskloop_converters.samples import LabelSet
 
 from ..studio import label_config
-from ..studio.images import ImageFetcher
+from ..studio.addresses import AddressPolicy
+from ..studio.images import DOWNLOAD_SECONDS, ImageFetcher
 from ..studio.label_config import LabelConfig, LabelMapping
 from .limits import Refusal
 
@@ -86,11 +87,30 @@ class Connection:
 
 
 class Projects:
-    """Remembers what /setup says of each project; the operator's settings win."""
+    """Remembers what /setup says of each project; the operator's settings win.
 
-    def __init__(self, *, studio_url: str | None, studio_token: str | None) -> None:
+    Whoever can call /setup says where a project's Label Studio is. So the operator's token is used with the operator's
+    address and with no other, and what /setup says of address and token stays together.
+
+    Args:
+        studio_url: the operator's address of Label Studio, None if it was not said.
+        studio_token: goes there only; without an address it goes nowhere.
+        policy: of the addresses that images are fetched from.
+        fetch_seconds: for one download.
+    """
+
+    def __init__(
+        self,
+        *,
+        studio_url: str | None,
+        studio_token: str | None,
+        policy: AddressPolicy | None = None,
+        fetch_seconds: float = DOWNLOAD_SECONDS,
+    ) -> None:
         self._url = studio_url
         self._token = studio_token
+        self._policy = policy
+        self._fetch_seconds = fetch_seconds
         self._connections: LeastRecent[str, Connection] = LeastRecent()
         self._fetchers: LeastRecent[Connection, ImageFetcher] = LeastRecent(16)
         # with the length of its XML
@@ -114,13 +134,14 @@ class Projects:
     def connection(self, project: Any) -> Connection:
         """Return how to reach a project's Label Studio, as far as anybody has said."""
         said = self._connections.get(project_id(project)) or Connection(None, None)
-        return Connection(self._url or said.url, self._token or said.token)
+        return Connection(self._url, self._token or said.token) if self._url else said
 
     def fetcher(self, project: Any) -> ImageFetcher:
         """Return what fetches the images of a project's tasks."""
         connection = self.connection(project)
         return self._fetchers.get_or(
-            connection, lambda: ImageFetcher(studio_url=connection.url, token=connection.token)
+            connection,
+            lambda: ImageFetcher(connection.url, connection.token, policy=self._policy, seconds=self._fetch_seconds),
         )
 
     def schema(self, project: Any) -> str | None:

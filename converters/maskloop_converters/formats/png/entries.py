@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import FormatError
 from ...samples import LabelSet
-from ..file_names import relative_path
+from ..image_files import ImageFinder, read_address
 from ..images import IMAGE_SUFFIXES
 from .mask_files import MASK_SUFFIXES
 
@@ -89,31 +89,6 @@ class Pair:
     image: Path | None
     mask: Path | None
     reason: str = ""
-
-
-def with_images(layout: Layout, folder: Path) -> Layout:
-    """Return a layout whose masks without an image have those of a folder, by their names, extensions aside.
-
-    Raises:
-        FormatError: two files of the folder may be one mask's image.
-    """
-    by_key: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            parts = path.relative_to(folder).with_suffix("").parts
-            for start in range(len(parts)):
-                by_key.setdefault("/".join(parts[start:]), []).append(path)
-    entries = []
-    for entry in layout.entries:
-        found = by_key.get(entry.id, []) if entry.image is None and entry.mask is not None else []
-        exact = [path for path in found if path.relative_to(folder).with_suffix("").as_posix() == entry.id]
-        found = exact or found
-        if len(found) > 1:
-            raise FormatError(f"{found[0]} and {found[1]} may both be the image of {entry.mask}; remove one")
-        if found:
-            entry = replace(entry, image=found[0], name=found[0].relative_to(folder).as_posix())
-        entries.append(entry)
-    return replace(layout, entries=entries)
 
 
 def pairs(
@@ -253,16 +228,29 @@ class Membership:
         return found
 
 
-def within(root: Path, listed: str, where: str) -> Path:
-    """Return the file that a list names: the longest tail of its path that exists below ``root``."""
-    parts = relative_path(listed.lstrip("/"), where).parts
-    for start in range(len(parts)):
-        path = root.joinpath(*parts[start:])
-        if path.is_file():
-            return path
-    return root.joinpath(*parts[-2:])
+def within(finder: ImageFinder, root: Path, listed: str, where: str) -> Path:
+    """Return the file that a list names, where :class:`ImageFinder` finds it, or else where it should be below ``root``."""
+    address = read_address(listed)
+    if not address.name:
+        raise FormatError(f"{where}: {listed!r:.80} is no file's name")
+    return finder.find(address, where) or root.joinpath(*address.name.split("/")[-2:])
 
 
 def key_of(name: str) -> str:
     """Return a file's path without its extension."""
     return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def with_images_from(entries: Iterable[Entry], folder: Path) -> list[Entry]:
+    """Return entries, those without an image with the image of a folder that is called like their mask."""
+    finder = ImageFinder([folder])
+    found = []
+    for entry in entries:
+        if entry.image is None and entry.mask is not None:
+            for name in (entry.name, *(f"{key_of(entry.name)}{suffix}" for suffix in sorted(IMAGE_SUFFIXES))):
+                path = finder.find(read_address(name), f"sample {entry.id}")
+                if path is not None:
+                    entry = replace(entry, image=path, name=name, reason="")
+                    break
+        found.append(entry)
+    return found
