@@ -78,7 +78,7 @@ def read_labelled(
     if images is not None:
         if "images_from" not in declared(name, "read"):
             raise OptionError(
-                f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio"
+                f"{name} has its images beside its masks; --images-from (images=) is for COCO and Label Studio"
             )
         options["images_from"] = images
     return datasets.read(path, name, **options)
