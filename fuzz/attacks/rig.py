@@ -160,7 +160,9 @@ class Server:
         waits = Waits()
         over = threading.Event()
 
-        def work() -> None:
+        def work(number: int) -> None:
+            # they do not all come in the same moment
+            over.wait(think * number / count)
             while not over.is_set():
                 began = time.monotonic()
                 try:
@@ -171,7 +173,7 @@ class Server:
                     waits.seconds.append((began, seconds))
                 over.wait(think)
 
-        people = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+        people = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(count)]
         for person in people:
             person.start()
         try:

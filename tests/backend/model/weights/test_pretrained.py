@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.model.weights.errors import WeightsError
+from maskloop_backend.model.weights.keras_files import open_file
 from maskloop_backend.model.weights.pretrained import load_pretrained
 
 CONVOLUTIONS = Architecture(3, "vgg16", head=False, upsampling="per_class")
@@ -206,3 +208,10 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, write: Callable[[P
 def test_small_has_no_imagenet_weights() -> None:
     with pytest.raises(WeightsError, match="no ImageNet weights for the backbone 'small'"):
         build_fcn(Architecture(3, "small"), weights="imagenet")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "weights.h5"
+    os.mkfifo(pipe)
+    with pytest.raises(WeightsError, match="there is no weights file"), open_file(pipe):
+        pass
