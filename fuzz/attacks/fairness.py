@@ -16,6 +16,8 @@ from .connections import HEALTH_SECONDS
 from .rig import MIB, Rig, Server, Waits, data_uri, predict_body
 
 PEOPLE = 50
+# Of the tasks that people open, in pixels: height and width.
+SIZE = (480, 640)
 # Seconds between two tasks of one person.
 THINK = 8.0
 QUIET_SECONDS = 40.0
@@ -39,9 +41,9 @@ def quiet_and_attacked(server: Server, people: int, attack_it: list[threading.Th
     Returns:
         Their waits before and during the attack, and the longest wait for /health.
     """
-    with server.annotators(people, think=THINK) as quiet:
+    with server.annotators(people, think=THINK, size=SIZE) as quiet:
         time.sleep(QUIET_SECONDS)
-    with server.annotators(people, think=THINK) as attacked, server.health(0.2) as health:
+    with server.annotators(people, think=THINK, size=SIZE) as attacked, server.health(0.2) as health:
         for thread in attack_it:
             thread.start()
         deadline = time.monotonic() + ATTACK_SECONDS
