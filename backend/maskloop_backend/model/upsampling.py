@@ -16,7 +16,7 @@ triangle and in where the result begins.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -24,6 +24,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from .backbones.table import Alignment
+
+Border = Literal["repeat", "zeros"]
 
 
 def linear_taps(factor: int, alignment: Alignment = "centre") -> NDArray[np.float32]:
@@ -67,9 +69,10 @@ class Bilinear(keras.initializers.Initializer):  # type: ignore[misc]
         return {"alignment": self.alignment}
 
 
-def _neighbours(scores: Any) -> list[Any]:
-    """Return the four cells round every corner between cells, outermost cells repeated: 4 of (B, h + 1, w + 1, K)."""
-    padded = ops.pad(scores, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+def _neighbours(scores: Any, border: Border) -> list[Any]:
+    """Return the four cells round every corner between cells: 4 of (B, h + 1, w + 1, K)."""
+    mode = "symmetric" if border == "repeat" else "constant"
+    padded = ops.pad(scores, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     return [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]]
 
 
@@ -82,12 +85,17 @@ def _blocks(kernel: Any, factor: int, trailing: tuple[int, ...]) -> Any:
     return ops.flip(ops.moveaxis(split, 2, 1), axis=(0, 1))
 
 
-def _assemble(product: Any, scores: Any, factor: int, alignment: Alignment) -> Any:
-    """Return (B, h + 1, w + 1, s, s, K) products as the (B, h * s, w * s, K) map, the outer blocks cut off."""
+def _assemble(product: Any, scores: Any, factor: int, alignment: Alignment, border: Border) -> Any:
+    """Return (B, h + 1, w + 1, s, s, K) products as the (B, h * s, w * s, K) map, the outer blocks cut off.
+
+    With zeros outside, nothing is cut off.
+    """
     batch, height, width, _ = ops.shape(scores)
     classes = product.shape[-1]
     rows = ops.transpose(product, (0, 1, 3, 2, 4, 5))
     full = ops.reshape(rows, (batch, (height + 1) * factor, (width + 1) * factor, classes))
+    if border == "zeros":
+        return full
     start = {"centre": factor // 2, "last": 0, "first": factor}[alignment]
     return full[:, start : start + height * factor, start : start + width * factor]
 
@@ -103,28 +111,45 @@ class DenseUpsampling(keras.layers.Conv2DTranspose):  # type: ignore[misc]
         filters: K.
         factor: s, even, >= 2.
         alignment: of the cells, see :class:`~.backbones.table.Backbone`.
+        border: 'zeros' takes the cells outside of the map for zeros, and the result is the whole transposed convolution,
+            (B, (h + 1) * s, (w + 1) * s, K), as Caffe has it.
         **kwargs: as of keras.layers.Conv2DTranspose.
     """
 
-    def __init__(self, filters: int, factor: int, alignment: Alignment = "centre", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        filters: int,
+        factor: int,
+        alignment: Alignment = "centre",
+        border: Border = "repeat",
+        **kwargs: Any,
+    ) -> None:
         fixed = {"kernel_size": 2 * factor, "strides": factor, "padding": "same", "use_bias": False}
         super().__init__(filters, **{"kernel_initializer": Bilinear(alignment), **kwargs, **fixed})
         self.factor = factor
         self.alignment = alignment
+        self.border = border
 
     def call(self, inputs: Any) -> Any:
         """Return the upsampled map."""
         s, k = self.factor, self.filters
-        cells = ops.concatenate(_neighbours(inputs), axis=-1)
+        cells = ops.concatenate(_neighbours(inputs, self.border), axis=-1)
         # (2, 2, s, s, out, in) -> (cell, in; s, s, out)
         weights = ops.transpose(_blocks(self.kernel, s, (k, k)), (0, 1, 5, 2, 3, 4))
         product = ops.matmul(cells, ops.reshape(weights, (4 * k, s * s * k)))
         batch, height, width, _ = ops.shape(cells)
-        return _assemble(ops.reshape(product, (batch, height, width, s, s, k)), inputs, s, self.alignment)
+        return _assemble(ops.reshape(product, (batch, height, width, s, s, k)), inputs, s, self.alignment, self.border)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape with height and width times the factor."""
+        batch, height, width, _ = input_shape
+        more = int(self.border == "zeros")
+        up = [None if side is None else (side + more) * self.factor for side in (height, width)]
+        return (batch, *up, self.filters)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make the same layer."""
-        config = {**super().get_config(), "factor": self.factor, "alignment": self.alignment}
+        config = {**super().get_config(), "factor": self.factor, "alignment": self.alignment, "border": self.border}
         for key in ("kernel_size", "strides", "padding", "use_bias"):
             del config[key]
         return config
@@ -137,13 +162,16 @@ class PerClassUpsampling(keras.layers.Layer):  # type: ignore[misc]
     Args:
         factor: s, even, >= 2.
         alignment: of the cells, see :class:`~.backbones.table.Backbone`.
+        border: 'zeros' takes the cells outside of the map for zeros, and the result is the whole transposed convolution,
+            (B, (h + 1) * s, (w + 1) * s, K), as Caffe has it.
         **kwargs: as of keras.layers.Layer.
     """
 
-    def __init__(self, factor: int, alignment: Alignment = "centre", **kwargs: Any) -> None:
+    def __init__(self, factor: int, alignment: Alignment = "centre", border: Border = "repeat", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = factor
         self.alignment = alignment
+        self.border = border
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the kernel, (2s, 2s, K)."""
@@ -154,19 +182,21 @@ class PerClassUpsampling(keras.layers.Layer):  # type: ignore[misc]
         """Return the upsampled map."""
         s, k = self.factor, inputs.shape[-1]
         # K products of (cells, 4) with (4, s * s)
-        cells = ops.stack(_neighbours(inputs), axis=-1)
+        cells = ops.stack(_neighbours(inputs, self.border), axis=-1)
         batch, height, width = ops.shape(cells)[:3]
         cells = ops.reshape(ops.moveaxis(cells, 3, 0), (k, -1, 4))
         weights = ops.reshape(ops.moveaxis(_blocks(self.kernel, s, (k,)), -1, 0), (k, 4, s * s))
         product = ops.reshape(ops.matmul(cells, weights), (k, batch, height, width, s, s))
-        return _assemble(ops.moveaxis(product, 0, -1), inputs, s, self.alignment)
+        return _assemble(ops.moveaxis(product, 0, -1), inputs, s, self.alignment, self.border)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape with height and width times the factor."""
         batch, height, width, channels = input_shape
-        up = [None if side is None else side * self.factor for side in (height, width)]
+        more = int(self.border == "zeros")
+        up = [None if side is None else (side + more) * self.factor for side in (height, width)]
         return (batch, *up, channels)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make the same layer."""
-        return {**super().get_config(), "factor": self.factor, "alignment": self.alignment}
+        own = {"factor": self.factor, "alignment": self.alignment, "border": self.border}
+        return {**super().get_config(), **own}
