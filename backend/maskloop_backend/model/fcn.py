@@ -177,12 +177,12 @@ def _build(
             taps[stride]
         )
         if scores is not None:
-            doubled = _upsampling(architecture, entry, 2, f"upsampling_{stride}")(scores)
+            doubled = _upsampling(architecture, 2, f"upsampling_{stride}")(scores)
             if caffe:
                 own = CropLike(_CAFFE_SKIPS[stride], dtype="float32", name=f"crop_{stride}")(own, doubled)
             own = layers.Add(dtype="float32", name=f"sum_{stride}")([doubled, own])
         scores = own
-    full = _upsampling(architecture, entry, architecture.stride, LAST)(scores)
+    full = _upsampling(architecture, architecture.stride, LAST)(scores)
     offset = _CAFFE_END[architecture.stride] if caffe else None
     logits = CropLike(offset, dtype="float32", name="logits")(full, image)
     name = f"fcn{architecture.stride}s_{architecture.backbone.replace('-', '_')}"
@@ -200,8 +200,8 @@ def _taps(x: Any, architecture: Architecture, entry: Backbone, initializer: str,
     return efficientnet_lite.build(x, entry.name, **options)
 
 
-def _upsampling(architecture: Architecture, entry: Backbone, factor: int, name: str) -> layers.Layer:
-    options: dict[str, Any] = {"alignment": entry.alignment, "dtype": "float32", "name": name}
+def _upsampling(architecture: Architecture, factor: int, name: str) -> layers.Layer:
+    options: dict[str, Any] = {"dtype": "float32", "name": name}
     if architecture.padding == "caffe":
         options["border"] = "zeros"
     layer: layers.Layer
