@@ -105,7 +105,9 @@ def main() -> None:
         street = arguments.home / "street"
         shutil.rmtree(street, ignore_errors=True)
         write_scenes(street, arguments.first, seed=FIRST)
-        settings = TrainingSettings(epochs=arguments.epochs, crop=(256, 256), learning_rate=3e-3, patience=None)
+        settings = TrainingSettings(
+            "small", epochs=arguments.epochs, crop=(256, 256), learning_rate=3e-3, patience=None
+        )
         base.promote(train(read_source(street)[0], settings, base, resume=True).version)
     first = base.serving() or ""
     predictor = Predictor(base.load(first))

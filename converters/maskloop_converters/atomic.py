@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputExistsError
@@ -28,37 +28,37 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it an existing file or a directory with content is OutputExistsError.
     """
-    check_free(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        partial.chmod(0o777 & ~_umask())
-        yield partial
-        _sync_tree(partial)
-        check_free(path, overwrite)
-        _replace(partial, path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    path = _place(path, overwrite)
+    with _parents(path):
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        try:
+            partial.chmod(0o777 & ~_umask())
+            yield partial
+            _sync_tree(partial)
+            check_free(path, overwrite)
+            _replace(partial, path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give the path of a file to write, which becomes ``path`` in the end; see :func:`atomic_directory`."""
-    check_free(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        partial.chmod(0o666 & ~_umask())
-        yield partial
-        sync(partial)
-        check_free(path, overwrite)
-        _replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    path = _place(path, overwrite)
+    with _parents(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            partial.chmod(0o666 & ~_umask())
+            yield partial
+            sync(partial)
+            check_free(path, overwrite)
+            _replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -72,18 +72,47 @@ def staged(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         path: where the output shall be; its parents are made.
         overwrite: replace what is there; without it any entry that exists is OutputExistsError.
     """
+    path = _place(path, overwrite)
+    with _parents(path):
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        try:
+            yield folder / path.name
+            entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
+            for entry in entries:
+                check_free(path.parent / entry.name, overwrite)
+            for entry in entries:
+                _replace(entry, path.parent / entry.name)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(path: Path, overwrite: bool) -> Path:
+    """Return where an output stands in the end: a link that is its place stays, and the output goes where it leads.
+
+    Raises:
+        OutputExistsError: something is there that may not be replaced, or that cannot be: a mount point.
+    """
     check_free(path, overwrite)
+    if path.is_mount():
+        raise OutputExistsError(
+            f"{path} is a mount point, which cannot be replaced in one step; nothing was written: give a folder inside it "
+            f"({path / 'NAME'})"
+        )
+    return path.resolve() if path.is_symlink() else path
+
+
+@contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the folders above an output; those that were made go away again when the block raises."""
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
-        yield folder / path.name
-        entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == path.name, entry.name))
-        for entry in entries:
-            check_free(path.parent / entry.name, overwrite)
-        for entry in entries:
-            _replace(entry, path.parent / entry.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # another process has put something there
+                folder.rmdir()
+        raise
 
 
 def sync(path: Path) -> None:
@@ -99,7 +128,7 @@ def sync(path: Path) -> None:
 
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise OutputExistsError if something is there that may not be replaced: before work that would be for nothing."""
-    if overwrite or not (path.exists() or path.is_symlink()):
+    if overwrite or not path.exists():
         return
     if path.is_dir() and not any(path.iterdir()):
         return

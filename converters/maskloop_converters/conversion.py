@@ -15,6 +15,7 @@ from . import datasets
 from .atomic import staged
 from .errors import DataError, OptionError, OutputExistsError, TargetError
 from .formats.gate import Gate, SampleWriter
+from .formats.outputs import check_replaceable
 from .options import checked
 from .registry import load_format
 from .relabel import relabel
@@ -118,7 +119,7 @@ def convert(
         on_error: 'fail' stops at the first bad record, 'skip' leaves it out and counts it.
         strict: refuse if the target cannot hold something, or something of the source is not taken, instead of counting it.
         verify: read the output back and compare all that the format holds; what was not compared is counted.
-        overwrite: replace what is at ``target``.
+        overwrite: replace what is at ``target``, where maskloop wrote it.
         single_file: only the file at ``target`` is kept; what stands in files beside it is lost, and counted.
         workers: threads, 1 or 2. With 2, one reads ahead: for sources on slow disks. From a cache both wait for the
             interpreter's lock, and it costs time.
@@ -137,6 +138,8 @@ def convert(
     """
     source, target = Path(source), Path(target)
     _keep_apart(source, target)
+    if overwrite:
+        check_replaceable(target)
     if split:
         check_shares(split, seed)
     if workers not in WORKERS:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets
-from .errors import DataError
+from .errors import DataError, OutputExistsError
 from .formats.images import probe
 from .overlay import Overlays
 from .report import Tally
@@ -153,10 +153,16 @@ def inspect(
     Args:
         path: file or folder.
         format: 'png', 'coco', 'tfrecord' or 'labelstudio'; None finds out.
-        overlay: a folder for pictures of every sample with its masks drawn over, and a contact sheet.
+        overlay: a folder for pictures of every sample with its masks drawn over, and a contact sheet; outside of what is
+            read.
         progress: is called with (samples read, number of samples or None).
         **options: of the format's ``read``.
+
+    Raises:
+        OutputExistsError: ``overlay`` is in the dataset, or has files that are no pictures of maskloop.
     """
+    if overlay is not None:
+        _keep_apart(Path(path), overlay)
     dataset: Dataset = datasets.read(path, format, on_error="skip", **options)
     found = Inspection(dataset.format, labels={label.name: LabelCount() for label in dataset.labels.labels})
     names = {label.id: label.name for label in dataset.labels.labels}
@@ -175,3 +181,12 @@ def inspect(
     found.problems.merge(dataset.skipped)
     found.notes.merge(dataset.notes)
     return found
+
+
+def _keep_apart(source: Path, overlay: Path) -> None:
+    """Refuse to draw into what is read."""
+    read, drawn = source.resolve(), overlay.resolve()
+    if read == drawn or read in drawn.parents:
+        raise OutputExistsError(
+            f"{overlay} is in the dataset {source} itself; nothing was drawn: give a folder outside"
+        )

@@ -34,7 +34,7 @@ class Option:
 
     Attributes:
         help: one sentence.
-        flag: its name there; by default the keyword's own, with dashes. 'yes/--no' for a switch that is on by default.
+        flag: its name there; by default the keyword's own, with dashes. with both names, slash between, for a switch that is on by default.
         metavar: what stands for its value in the help.
         at_least: the smallest whole number.
         at_most: the largest.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .codecs import pictures
-from .errors import CodecError
+from .errors import CodecError, OutputExistsError
 from .formats.file_names import FreeNames
 from .formats.labels import color_table
 from .samples import Color, LabelSet, Sample
@@ -27,6 +27,8 @@ _NAME_LENGTH = 55
 # Of a region whose label the set does not have.
 UNKNOWN_COLOR: Color = (255, 0, 255)
 _SHEET = "contact-sheet"
+# The comment of every picture that is drawn here: no other file is ever replaced.
+_MARK = b"maskloop overlay"
 _GREY = 128
 _TEXT = (20, 20, 20)
 _PAPER = (255, 255, 255)
@@ -36,8 +38,12 @@ class Overlays:
     """Draws samples into a folder, one JPEG each, and the first of them on a contact sheet with the legend.
 
     Args:
-        folder: is made; pictures in it of the same name are replaced.
+        folder: is made; pictures in it of the same name are replaced if they were drawn here.
         labels: of the samples.
+
+    Raises:
+        OutputExistsError: from any method: a picture would replace a file that was not drawn here, or the folder has
+            images that are read.
     """
 
     def __init__(self, folder: Path, labels: LabelSet) -> None:
@@ -51,11 +57,16 @@ class Overlays:
 
     def add(self, sample: Sample) -> None:
         """Draw one sample."""
+        source = sample.image.source
+        if isinstance(source, Path) and source.resolve().parent == self._folder.resolve():
+            raise OutputExistsError(
+                f"{self._folder} has the image {source.name} itself; give another folder for pictures"
+            )
         picture = Image.fromarray(draw(sample, self._colors))
         picture.thumbnail((LONGEST, LONGEST))
         wanted = sample.id.replace("/", "_").replace("\0", "_").lstrip(".")[:_NAME_LENGTH] or "sample"
         name = self._names.take(PurePosixPath(wanted))
-        picture.save(self._folder / f"{name}.jpg", quality=90)
+        self._save(picture, f"{name}.jpg")
         if len(self._thumbnails) < SHEET_SAMPLES:
             small = picture.copy()
             small.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -77,7 +88,22 @@ class Overlays:
             x, y = k % COLUMNS * cell + 6, legend + k // COLUMNS * row
             sheet.paste(picture, (x, y))
             pen.text((x, y + picture.height + 2), name[-38:], fill=_TEXT)
-        sheet.save(self._folder / f"{_SHEET}.jpg", quality=90)
+        self._save(sheet, f"{_SHEET}.jpg")
+
+    def _save(self, picture: Image.Image, name: str) -> None:
+        """Save a picture under a name that is free, or that one drawn here has."""
+        path = self._folder / name
+        if path.is_symlink() or (path.exists() and not _drawn_here(path)):
+            raise OutputExistsError(f"{path} is there and no picture of maskloop; give another folder for the pictures")
+        picture.save(path, quality=90, comment=_MARK)
+
+
+def _drawn_here(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("comment") == _MARK
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def draw(sample: Sample, colors: dict[int, Color]) -> NDArray[np.uint8]:

@@ -12,6 +12,8 @@ from .errors import DataError, MaskloopError
 OnError = Literal["fail", "skip"]
 
 EXAMPLES_KEPT = 5
+#: The note of an error that a record caused: what a user does to go on without the record.
+SKIP_ADVICE = "--on-error skip leaves it out and goes on"
 
 
 @dataclass(slots=True)
@@ -133,7 +135,10 @@ class ErrorPolicy:
         try:
             yield
         except MaskloopError as error:
-            if self.on_error == "fail" or not isinstance(error, errors or DataError):
+            meant = isinstance(error, errors or DataError)
+            if self.on_error == "fail" or not meant:
+                if meant and SKIP_ADVICE not in getattr(error, "__notes__", ()):
+                    error.add_note(SKIP_ADVICE)
                 raise
             self.skipped.add(kind, str(error))
 

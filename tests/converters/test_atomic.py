@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from maskloop_converters.atomic import atomic_directory, atomic_file
+from maskloop_converters.atomic import atomic_directory, atomic_file, staged
 from maskloop_converters.errors import OutputExistsError
 
 
@@ -56,3 +56,42 @@ def test_file_is_replaced_by_one_rename(tmp_path: Path) -> None:
         assert out.read_text() == "1"
     assert out.read_text() == "2"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_as_place_stays_and_the_output_goes_where_it_leads(tmp_path: Path, exists: bool) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "out"
+    disk.mkdir()
+    if exists:
+        (disk / "real").mkdir()
+        (disk / "real" / "old").touch()
+    link.symlink_to(disk / "real")
+    with atomic_directory(link, overwrite=True) as partial:
+        assert partial.parent == disk, "on the disk of its place, or the rename would fail"
+        (partial / "new").touch()
+    assert link.is_symlink()
+    assert [path.name for path in (disk / "real").iterdir()] == ["new"]
+    with staged(link, overwrite=True) as partial:
+        partial.mkdir()
+        (partial / "newer").touch()
+    assert link.is_symlink()
+    assert [path.name for path in link.iterdir()] == ["newer"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
+
+
+def test_a_mount_point_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == out)
+    for opening in (atomic_directory, staged):
+        with pytest.raises(OutputExistsError, match=r"is a mount point.*give a folder inside it"), opening(out):
+            pytest.fail("the block was entered")
+    assert list(tmp_path.rglob("*")) == [out]
+
+
+def test_folders_that_were_made_above_go_away_with_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for opening in (atomic_directory, atomic_file, staged):
+        with pytest.raises(RuntimeError), opening(tmp_path / "there" / "a" / "b" / "out"):
+            raise RuntimeError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,9 +117,168 @@ def test_existing_output_is_kept_unless_overwrite(png_dataset: Path, tmp_path: P
     (tmp_path / "out" / "precious.txt").write_text("mine")
     with pytest.raises(OutputExistsError, match="--overwrite"):
         mc.convert(png_dataset, tmp_path / "out", "coco")
+    with pytest.raises(OutputExistsError, match=r"maskloop did not write \(precious\.txt\)"):
+        mc.convert(png_dataset, tmp_path / "out", "coco", overwrite=True)
     assert tree(tmp_path / "out") == {"precious.txt": b"mine"}
-    mc.convert(png_dataset, tmp_path / "out", "coco", overwrite=True)
-    assert datasets.detect(tmp_path / "out") == "coco"
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("split", [(), (50, 50)])
+def test_overwriting_replaces_what_maskloop_wrote_and_nothing_else(
+    png_dataset: Path, tmp_path: Path, to: str, split: tuple[float, ...]
+) -> None:
+    out = tmp_path / "out"
+    mc.convert(png_dataset, out, to, split=split)
+    for again in sorted(FORMATS):
+        mc.convert(png_dataset, out, again, split=split, overwrite=True)
+    mc.convert(png_dataset, out, to, split=split, overwrite=True)
+    (out / "notes.txt").write_text("mine")
+    before = tree(out)
+    with pytest.raises(OutputExistsError, match=r"did not write \(notes\.txt\)"):
+        mc.convert(png_dataset, out, to, split=split, overwrite=True)
+    with pytest.raises(OutputExistsError, match=r"did not write \(notes\.txt\)"):
+        mc.write(mc.read(png_dataset), out, to, overwrite=True)
+    assert tree(out) == before
+
+
+def test_folders_above_an_output_that_failed_go_away(png_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(TargetError):
+        mc.convert(png_dataset, tmp_path / "a/b/out.json", "coco", write_options={"kind": "panoptic"})
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_parts_are_one_dataset_at_their_place(make: MakeDataset, tmp_path: Path, to: str) -> None:
+    mc.write(make(12), tmp_path / "source", "png")
+    mc.convert(tmp_path / "source", tmp_path / "out", to, split=(50, 25, 25), seed=3, verify=True)
+    assert datasets.detect(tmp_path / "out") == to
+    assert sorted(datasets.splits(tmp_path / "out")) == ["test", "train", "val"]
+    whole = mc.read(tmp_path / "out")
+    assert sorted(sample.id for sample in whole) == sorted(f"s{k}" for k in range(12))
+    assert len(list(mc.read(tmp_path / "out", split="val"))) == 3
+    with pytest.raises(FormatError, match=r"has no part 'x'; there are: .*train"):
+        mc.read(tmp_path / "out", split="x")
+
+
+class Counted:
+    """Samples that tell how often they were made."""
+
+    def __init__(self, dataset: mc.Dataset) -> None:
+        self.dataset = dataset
+        self.made = 0
+
+    def __iter__(self) -> Iterator[mc.Sample]:
+        for sample in self.dataset:
+            self.made += 1
+            yield sample
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_the_source_is_decoded_once(
+    make: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    mc.write(make(12), tmp_path / "source", "png")
+    honest, counted = datasets.read, []
+
+    def reading(path: Path, *args: Any, **options: Any) -> mc.Dataset:
+        dataset = honest(path, *args, **options)
+        if path == tmp_path / "source":
+            counted.append(Counted(dataset))
+            return replace(dataset, samples=counted[-1])
+        return dataset
+
+    monkeypatch.setattr(datasets, "read", reading)
+    mc.convert(tmp_path / "source", tmp_path / "out", to, split=(50, 50), verify=True)
+    assert [samples.made for samples in counted] == [12]
+
+
+def _flip(sample: mc.Sample, **changes: Any) -> mc.Sample:
+    return replace(sample, regions=tuple(replace(region, **changes) for region in sample.regions))
+
+
+DISHONEST: dict[str, Callable[[mc.Sample], mc.Sample]] = {
+    "crowd flags": lambda sample: _flip(sample, crowd=True),
+    "scores": lambda sample: _flip(sample, score=None),
+    "ids of the regions": lambda sample: _flip(sample, id="x"),
+    "instance numbers": lambda sample: _flip(sample, instance=None),
+    "origins": lambda sample: _flip(sample, origin=None),
+    "attributes of the regions": lambda sample: _flip(sample, attributes={}),
+    "labels of the regions": lambda sample: _flip(sample, label=0),
+    "attributes": lambda sample: replace(sample, attributes={}),
+    "image names": lambda sample: replace(sample, image=replace(sample.image, name="x.png")),
+    "image": lambda sample: replace(sample, image=replace(sample.image, source=b"x")),
+}
+
+
+@pytest.mark.parametrize("aspect", DISHONEST)
+def test_verification_compares_all_that_a_format_holds(
+    make: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aspect: str
+) -> None:
+    from maskloop_converters.formats import coco
+
+    told = [
+        replace(_flip(s, score=0.5, instance=3, origin="manual", attributes={"a": 1}), attributes={"b": 2})
+        for s in make(2)
+    ]
+    mc.write(replace(make(2), samples=told), tmp_path / "source", "png")
+    honest = coco.read
+
+    def lossy(path: Path, **options: Any) -> mc.Dataset:
+        dataset = honest(path, **options)
+        return replace(dataset, samples=[DISHONEST[aspect](sample) for sample in dataset])
+
+    mc.convert(tmp_path / "source", tmp_path / "honest", "coco", verify=True)
+    monkeypatch.setattr(coco, "read", lossy)
+    with pytest.raises(VerificationError, match=f"s0: .*{aspect} differ"):
+        mc.convert(tmp_path / "source", tmp_path / "out", "coco", verify=True)
+
+
+def test_verification_says_what_it_did_not_compare(make: MakeDataset, tmp_path: Path) -> None:
+    mc.write(replace(make(2), samples=[*make(1), *list(make(2, overlapping=True))[1:]]), tmp_path / "source", "coco")
+    done = run(str(tmp_path / "source"), str(tmp_path / "out"), "--to", "png", "--masks", "index", "--verify")
+    assert done.exit_code == 0, done.output
+    assert "verified: 2 samples read back equal, but for what is lost" in done.output
+    assert (
+        "not compared: 1 samples compared by their visible pixels only, as something of them is lost (s1)"
+        in done.output
+    )
+    done = run(str(tmp_path / "source"), str(tmp_path / "o"), "--to", "coco", "--images", "reference", "--verify")
+    assert "not compared: 2 images not compared" in done.output
+
+
+def test_one_file_of_tasks_loses_its_label_list_and_strict_refuses(png_dataset: Path) -> None:
+    done = run(str(png_dataset), "-", "--to", "labelstudio")
+    assert "lost: 1 label lists (ids, order, colours)" in done.stderr
+    refused = run(str(png_dataset), "-", "--to", "labelstudio", "--strict")
+    assert isinstance(refused.exception, TargetError)
+    assert refused.stdout == ""
+    whole = run(str(png_dataset), "-", "--to", "coco", "--strict")
+    assert whole.exit_code == 0, whole.output
+
+
+def test_errors_of_standard_input_name_no_temporary_file() -> None:
+    done = run("-", "-", "--to", "coco", "--from", "coco", stdin=b"nonsense")
+    assert isinstance(done.exception, FormatError)
+    assert "standard input" in str(done.exception)
+    assert "stdin.json" not in str(done.exception)
+
+
+def test_deeplab_is_the_schema_segmentation(png_dataset: Path, tmp_path: Path) -> None:
+    for name in ("deeplab", "segmentation"):
+        done = run(str(png_dataset), str(tmp_path / name), "--to", "tfrecord", "--schema", name, "--verify")
+        assert done.exit_code == 0, done.output
+    assert tree(tmp_path / "deeplab") == tree(tmp_path / "segmentation")
+
+
+def test_skipped_samples_leave_no_shard_empty(make: MakeDataset, tmp_path: Path) -> None:
+    mc.write(make(6), tmp_path / "source", "png")
+    for mask in sorted((tmp_path / "source/masks").iterdir())[:4]:
+        mask.write_bytes(b"")
+    report = mc.convert(
+        tmp_path / "source", tmp_path / "out", "tfrecord", write_options={"shards": 4}, on_error="skip", verify=True
+    )
+    assert report.written.samples == 2
+    assert len(list((tmp_path / "out").glob("*.tfrecord"))) == 2
 
 
 def test_a_failure_on_the_way_leaves_the_old_output(
@@ -271,3 +431,14 @@ def test_standard_output_takes_one_file(png_dataset: Path, to: str) -> None:
     result = CliRunner().invoke(cli.command, [str(png_dataset), "-", "--to", to])
     assert result.exit_code == 2
     assert "DST - takes one JSON file" in result.output
+
+
+def test_an_error_of_one_record_says_how_to_go_on_without_it(png_dataset: Path, tmp_path: Path) -> None:
+    next((png_dataset / "masks").iterdir()).write_bytes(b"")
+    done = run(str(png_dataset), str(tmp_path / "out"), "--to", "coco")
+    assert str(done.exception).endswith("(--on-error skip leaves it out and goes on)")
+    done = run(str(tmp_path / "gone"), str(tmp_path / "out"), "--to", "coco")
+    assert "--on-error" not in str(done.exception), "nothing is left if the whole is not there"
+    with pytest.raises(FormatError) as raised:
+        mc.convert(png_dataset, tmp_path / "out", "coco")
+    assert "--on-error" not in str(raised.value), "Python has no flags"

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 import maskloop_converters as mc
 from maskloop_converters.cli.inspect import command
+from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.overlay import OPACITY, Overlays, draw
 
 MakeDataset = Callable[..., mc.Dataset]
@@ -88,3 +90,27 @@ def test_sample_ids_that_are_no_file_names(make: MakeDataset, tmp_path: Path) ->
     pictures.finish()
     names = {path.name for path in (tmp_path / "o").iterdir()}
     assert names == {"contact-sheet.jpg", "contact-sheet-2.jpg", "ä" * 55 + ".jpg", "a_.._b.jpg"}
+
+
+@pytest.mark.parametrize("place", ["source/images", "source", "source/new"])
+def test_pictures_are_never_drawn_into_what_is_read(png_dataset: Path, tmp_path: Path, place: str) -> None:
+    before = {path: path.read_bytes() for path in png_dataset.rglob("*") if path.is_file()}
+    with pytest.raises(OutputExistsError, match="nothing was drawn: give a folder outside"):
+        mc.inspect(png_dataset, overlay=tmp_path / place)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_pictures_replace_pictures_and_nothing_else(make: MakeDataset, png_dataset: Path, tmp_path: Path) -> None:
+    mc.convert(png_dataset, tmp_path / "tasks", "labelstudio")
+    photos = tmp_path / "tasks" / "images"
+    with pytest.raises(OutputExistsError, match=r"has the image s0\.png itself"):
+        mc.inspect(tmp_path / "tasks" / "tasks.json", overlay=photos)
+    assert sorted(path.name for path in photos.iterdir()) == ["s0.png", "s1.png"]
+    drawn = tmp_path / "drawn"
+    for _ in range(2):
+        mc.inspect(png_dataset, overlay=drawn)
+    Image.new("RGB", (9, 9)).save(drawn / "s1.jpg")
+    before = (drawn / "s1.jpg").read_bytes()
+    with pytest.raises(OutputExistsError, match=r"s1\.jpg is there and no picture of maskloop"):
+        mc.inspect(png_dataset, overlay=drawn)
+    assert (drawn / "s1.jpg").read_bytes() == before

@@ -108,7 +108,7 @@ class Loop:
 def loop(client: StudioClient, studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     home = tmp_path_factory.mktemp("loop-home")
     scenes.write_scenes(home / "few", 6, 0, SIZE)
-    maskloop("train", str(home / "few"), "--epochs", "8", "--home", str(home), "--seed", "1")
+    maskloop("train", str(home / "few"), "--backbone", "small", "--epochs", "8", "--home", str(home), "--seed", "1")
     registry = Registry(home)
     (first,) = registry.versions()
     registry.promote(first)

@@ -90,7 +90,7 @@ def cli() -> None:
 
     \b
     maskloop demo                        see it all on drawn scenes
-    maskloop train DATASET               train an FCN-32s
+    maskloop train DATASET               train an FCN on your images
     maskloop evaluate DATASET            how good it is, and where it is not
     maskloop serve                       serve it to Label Studio
     maskloop connect --project TITLE     pre-fill a project's masks

@@ -31,6 +31,8 @@ class Collected:
         validation: a part that the source keeps apart to measure on, None where it has none.
         notes: what should be said of the source ('the class person is new').
         skipped: what was left out, by kind with examples.
+        tasks: id of the task that a sample belongs to, by sample id, where it is not the same: images of one task show one
+            scene, and are learned from or held out together.
     """
 
     labels: LabelSet
@@ -40,6 +42,11 @@ class Collected:
     validation: tuple[Sample, ...] | None = None
     notes: tuple[str, ...] = ()
     skipped: Tally = field(default_factory=Tally)
+    tasks: Mapping[str, str] = field(default_factory=dict)
+
+    def task(self, sample: Sample) -> str:
+        """Return what decides whether a sample is held out."""
+        return self.tasks.get(sample.id, sample.id)
 
     @property
     def counts(self) -> dict[str, int]:

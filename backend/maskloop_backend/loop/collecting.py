@@ -14,9 +14,11 @@ from typing import Any
 from maskloop_converters.errors import FormatError
 from maskloop_converters.formats import labelstudio
 from maskloop_converters.formats.labelstudio.config import parse as parse_labels
-from maskloop_converters.formats.labelstudio.tasks import Drawn, Shape, Task, image_key, image_name, shapes
+from maskloop_converters.formats.labelstudio.results import Shape, shapes
+from maskloop_converters.formats.labelstudio.task_images import images_of
+from maskloop_converters.formats.labelstudio.tasks import Drawn, Task, image_name
 from maskloop_converters.formats.labelstudio.tasks import tasks as read_tasks
-from maskloop_converters.report import OnError, Tally
+from maskloop_converters.report import ErrorPolicy, OnError, Tally
 from maskloop_converters.samples import Label, LabelSet
 
 from ..studio import label_config
@@ -93,7 +95,10 @@ class Collector:
     skipped: Tally = field(default_factory=Tally)
     roles: dict[str, Role] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    tasks: dict[str, str] = field(default_factory=dict)
     _config: LabelConfig | None = None
+    _listed: tuple[Label, ...] = ()
+    _renamed: dict[str, str] = field(default_factory=dict)
 
     def collect(self, export: Path, directory: Path, where: str) -> Collected:
         """Collect the tasks of an export.
@@ -103,8 +108,13 @@ class Collector:
             directory: gets the chosen annotations; what was in it goes.
             where: what errors call the source.
         """
-        self._config = label_config.parse(self.xml) if self.xml else None
-        total = sum(1 for _ in read_tasks(export))
+        if self.xml:
+            self._config = label_config.parse(self.xml)
+            left_alone = self._config.left_alone
+            listed = parse_labels(self.xml, where).labels.labels
+            self._listed = tuple(label for label in listed if label.name not in left_alone)
+            self._renamed = as_the_model_says([label.name for label in self._listed], self._config, self.known)
+        total = sum(1 for _ in read_tasks(export, ErrorPolicy("skip"), brushes=False))
         if not total:
             raise CorrectionsError(f"{where} has no annotation yet: label some images first")
         shutil.rmtree(directory, ignore_errors=True)
@@ -122,21 +132,21 @@ class Collector:
         if not self.roles:
             left_out = "; ".join(self.skipped.lines()) or "nothing was drawn"
             raise CorrectionsError(f"{where} has nothing to learn from in {total} task(s): {left_out}")
-        reading, labels, notes = self._labels(where)
+        labels, notes = self._labels(where)
         cache = self.images.cache
         annotated = labelstudio.read(
-            chosen, use="annotations", on_error=self.on_error, labels=reading, images_from=cache
+            chosen, use="annotations", on_error=self.on_error, labels=labels, images_from=cache
         )
         samples = tuple(annotated)
         self.skipped.merge(annotated.skipped)
         if not samples:
             raise CorrectionsError(f"{where} has nothing to learn from: {'; '.join(self.skipped.lines())}")
-        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images_from=cache)
+        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=labels, images_from=cache)
         predictions = {sample.id: sample for sample in predicted}
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}
         notes = (*notes, *hidden_lines(samples, labels))
-        return Collected(labels, samples, roles, predictions, None, notes, self.skipped)
+        return Collected(labels, samples, roles, predictions, None, notes, self.skipped, self.tasks)
 
     def _records(self, export: Path, total: int) -> Iterator[dict[str, Any]]:
         """Yield one task an image that has something to learn from, with one annotation, its prediction and its image."""
@@ -157,12 +167,7 @@ class Collector:
 
     def _candidates(self, export: Path) -> Iterator[_Candidate]:
         """Yield the tasks that have an annotation to learn from."""
-        for number, task in enumerate(read_tasks(export), 1):
-            if isinstance(task, FormatError):
-                if self.on_error == "fail":
-                    raise task
-                self.skipped.add("tasks that cannot be read", str(task))
-                continue
+        for number, task in enumerate(read_tasks(export, ErrorPolicy(self.on_error, self.skipped)), 1):
             task.id = task.id or f"{export.stem}-{number}"
             done = [drawn for drawn in task.annotations if not drawn.cancelled]
             if not done:
@@ -191,15 +196,14 @@ class Collector:
         """Yield the images of a task, each with the results on it; those with nothing to learn from are counted."""
         for to_name, key, address, single in self._images_of(task, result):
             own = result if to_name is None else [item for item in result if _on(item, to_name, single)]
-            found = shapes(own, task.where)[0]
+            found = shapes(own, task.where, ErrorPolicy("skip"))[0]  # what is wrong is for the reading of them to say
             called = f"task {task.id}" if single else f"task {task.id}, {to_name}"
             if not single and address is None and not found:
                 continue  # pages that a task may have
             if not found and not self._has_background():
                 self.skipped.add("tasks with an empty annotation" if single else "images without a region", called)
                 continue
-            regions = [shape for shape in found if isinstance(shape, Shape)]
-            yield _Picture(task.id if single else f"{task.id}-{to_name}", to_name, key, address, own, regions)
+            yield _Picture(task.id if single else f"{task.id}-{to_name}", to_name, key, address, own, found)
 
     def _images_of(self, task: Task, result: list[Any]) -> Iterator[tuple[str | None, str, str | None, bool]]:
         """Yield (name of the Image tag, key, address, whether it is the only one) of a task's images."""
@@ -208,21 +212,16 @@ class Collector:
             for image in images:
                 yield image.name, image.key, image.address(task.data), len(images) == 1
             return
-        names = list(dict.fromkeys(item["to_name"] for item in result if isinstance(_to_name(item), str)))
-        if len(names) > 1:
-            strange = [name for name in names if not isinstance(task.data.get(name), str)]
-            if strange:
-                raise CorrectionsError(
-                    f"{task.where}: its regions are on several images ({', '.join(names)}), and which of its data is "
-                    f"{strange[0]} is not known; put the project's label config beside the export, as "
-                    "<name of the export>.label_config.xml"
-                )
-            for name in names:
-                yield name, name, task.data[name], False
+        try:
+            found = images_of(task, [Drawn(result, {})], None)
+        except FormatError as error:
+            text = f"{error}; or put it beside the export, as <name of the export>.label_config.xml"
+            if self.on_error == "fail":
+                raise CorrectionsError(text) from error
+            self.skipped.add("tasks that cannot be read", text)
             return
-        key = image_key(task.data, {}, names[0] if names else None, task.where)
-        address = task.data.get(key)
-        yield None, key, address if isinstance(address, str) else None, True
+        for one in found:
+            yield one.suffix.removeprefix("-") or None, one.key, one.address, len(found) == 1
 
     def _joined(
         self, candidate: _Candidate, images: list[Future[str]], prediction: Future[dict[str, Any] | None]
@@ -240,6 +239,8 @@ class Collector:
             origins = [shape.item.get("origin") for shape in one.found]
             self.roles[one.id] = role_of(origins, derived=derived, removed=_removed(before, one.found))
             self.names.update(label for shape in one.found for label in shape.names)
+            if one.id != task.id:
+                self.tasks[one.id] = task.id
             ours = {
                 "id": one.id,
                 "image": {"url": one.address, "name": image_name(one.address or "") or name, "file": name},
@@ -248,8 +249,8 @@ class Collector:
                 "id": int(task.id) if task.id.isdigit() else task.id,
                 "data": {"image": one.address},
                 "meta": {_OURS: ours},
-                "annotations": [{"id": annotation.name, "result": one.result}],
-                "predictions": [] if before is None else [{"result": before}],
+                "annotations": [{"id": annotation.name, "result": self._as_learned(one.result)}],
+                "predictions": [] if before is None else [{"result": self._as_learned(before)}],
             }
 
     def _before(self, prediction: Mapping[str, Any] | None, task: Task, one: _Picture) -> list[Any] | None:
@@ -286,28 +287,31 @@ class Collector:
             return {"result": max(task.predictions, key=lambda drawn: drawn.age).result}
         return None
 
-    def _labels(self, where: str) -> tuple[LabelSet, LabelSet, tuple[str, ...]]:
-        """Return the labels as the project calls them, as the model will call them (the same ids), and notes."""
-        listed: Sequence[Label] = ()
-        if self._config is not None:
-            left_alone = self._config.left_alone
-            listed = [label for label in parse_labels(self.xml, where).labels.labels if label.name not in left_alone]
-            if strange := sorted(self.names - {label.name for label in listed}):
-                text = (
-                    f"annotations of {where} have labels that its label config does not have: {', '.join(strange)}; was it "
-                    "changed? Put them back into the config, or give those regions another label"
-                )
-                if self.on_error == "fail":
-                    raise CorrectionsError(f"{text}; --on-error skip leaves the regions out")
-                self.skipped.add("labels that the label config does not have", text, len(strange))
-        names = [label.name for label in listed] or sorted(self.names)
-        renamed = as_the_model_says(names, self._config, self.known)
-        labels, notes = new_labels([renamed[name] for name in names], self.known, complete=bool(listed))
-        theirs = {ours: name for name, ours in renamed.items()}
-        colors = {label.name: label.color for label in listed}
-        final = tuple(replace(k, color=k.color or colors.get(theirs.get(k.name, k.name))) for k in labels.labels)
-        reading = tuple(replace(label, name=theirs.get(label.name, label.name)) for label in final)
-        return replace(labels, labels=reading), replace(labels, labels=final), notes
+    def _as_learned(self, result: list[Any]) -> list[Any]:
+        """Return results whose labels are called as the model calls them: two labels may stand for one class."""
+        if not self._renamed:
+            return result
+        return [label_config.relabelled(item, self._class_of) if isinstance(item, dict) else item for item in result]
+
+    def _class_of(self, name: str) -> str:
+        # one that the label config has lost must not be taken for a class of its name
+        return self._renamed.get(name, f"{name} (not in the label config)")
+
+    def _labels(self, where: str) -> tuple[LabelSet, tuple[str, ...]]:
+        """Return the labels as the model will call them, and notes."""
+        if self._listed and (strange := sorted(self.names - set(self._renamed))):
+            text = (
+                f"annotations of {where} have labels that its label config does not have: {', '.join(strange)}; was it "
+                "changed? Put them back into the config, or give those regions another label"
+            )
+            if self.on_error == "fail":
+                raise CorrectionsError(f"{text}; --on-error skip leaves the regions out")
+            self.skipped.add("labels that the label config does not have", text, len(strange))
+        names = dict.fromkeys(self._renamed.values() if self._listed else sorted(self.names))
+        labels, notes = new_labels(list(names), self.known, complete=bool(self._listed))
+        colors = {self._renamed[label.name]: label.color for label in reversed(self._listed)}
+        final = tuple(replace(label, color=label.color or colors.get(label.name)) for label in labels.labels)
+        return replace(labels, labels=final), notes
 
 
 def stored_prediction(client: StudioClient, number: int) -> dict[str, Any] | None:
@@ -319,10 +323,6 @@ def stored_prediction(client: StudioClient, number: int) -> dict[str, Any] | Non
             return None
         raise
     return found if isinstance(found, dict) and isinstance(found.get("result"), list) else None
-
-
-def _to_name(item: Any) -> Any:
-    return item.get("to_name") if isinstance(item, dict) else None
 
 
 def _on(item: Any, to_name: str, single: bool) -> bool:

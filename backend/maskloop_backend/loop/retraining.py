@@ -29,19 +29,22 @@ from ..evaluation.report import write_gate_report, write_report
 from ..inference.prediction import Segmenter
 from ..inference.predictor import Predictor
 from ..locks import held
+from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..registry.store import Registry
 from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
 from ..training.batches import Emphasis
 from ..training.dataset import Examples
+from ..training.recipes import recipe
 from ..training.settings import TrainingSettings
 from ..training.trainer import TrainingResult, train
 from .changes import Change, channels, summary
 from .collected import Collected, CorrectionsError, Role, as_dataset
 from .corrections import from_dataset, from_export, from_project
 from .holdout import SHARE, Holdout, project_directory
-from .progress import RetrainProgress, SilentRetraining
+from .progress import RetrainProgress, SilentRetraining, Together
+from .still_there import StillThere
 
 Effort = Literal["quick", "full"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
@@ -51,6 +54,12 @@ PROMOTE: tuple[Promote, ...] = get_args(Promote)
 # Predictions that were submitted unchanged are drawn so often for every image that somebody drew: their mistakes are
 # those that annotators overlooked, and the model knows them already.
 ACCEPTED_WEIGHT = 0.25
+
+
+# What a retraining takes over from how its parent was trained.
+_KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard")
+# Epochs are few steps on what a project has at first; an evaluation costs as much as a fifth of one.
+_LONG: Mapping[str, Any] = {"epochs": 60, "evaluate_every": 5, "patience": None}
 
 
 class RetrainingBusyError(MaskloopError):
@@ -175,6 +184,7 @@ def retrain(
     if isinstance(source, StudioProject):
         number = int(source.client.project(source.project)["id"])
         directory = project_directory(registry.home, number)
+        progress = Together([progress, StillThere(source.client, number)])
     else:
         directory = _directory(registry.home, source)
     with _alone(directory):
@@ -295,15 +305,15 @@ class _Retraining:
         collected = self.collected
         if collected.validation:
             return list(collected.samples), list(collected.validation)
-        ids = [sample.id for sample in collected.samples]
+        ids = list(dict.fromkeys(collected.task(sample) for sample in collected.samples))
         if len(ids) < 3:
             raise CorrectionsError(
                 f"{len(ids)} labelled image(s): at least 3 are needed, one to learn from, one to choose the best weights by "
                 "and one to judge by"
             )
         holdout = Holdout.of(self.directory, ids, share=self.plan.holdout, seed=self.plan.seed)
-        held_out = [sample for sample in collected.samples if holdout.contains(sample.id)]
-        learned = [sample for sample in collected.samples if not holdout.contains(sample.id)]
+        held_out = [sample for sample in collected.samples if holdout.contains(collected.task(sample))]
+        learned = [sample for sample in collected.samples if not holdout.contains(collected.task(sample))]
         if len(learned) < 2 or not held_out:
             raise CorrectionsError(
                 f"of {len(ids)} labelled images {len(held_out)} are held out: at least 2 are needed to learn from and 1 to "
@@ -466,25 +476,23 @@ class _Named:
 
 def _settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"]) -> Mapping[str, Any]:
     """Return what an effort sets; the figures are measured, see benchmarks/README.md."""
-    peak = dataclasses.replace(base, learning_rate=None).peak_learning_rate
-    common = {"epochs": 60, "evaluate_every": 5, "patience": None}
+    own, entry = recipe(base.backbone), backbone(base.backbone)
     if effort == "fresh":
-        return {**common, "precision": _precision()}
+        return {"precision": _precision(), **_LONG, "weights": own.weights if base.weights is None else base.weights}
+    found: dict[str, Any] = {**_LONG, "weights": None}
     if effort == "full":
         faster = 1.5 if base.backbone == "small" else 0.5
-        return {
-            **common,
-            "learning_rate": faster * peak,
-            "backbone_rate": 0.3,
-            "weights": None,
-            "precision": _precision(),
-        }
-    quick = {**common, "epochs": 40, "weights": None, "cached_views": 8}
+        slower = {"learning_rate": faster * own.learning_rate, "backbone_rate": 0.3}
+        return {**found, **slower, "precision": _precision()}
+    quick = {**found, "epochs": 40, "cached_views": 8}
     if base.backbone == "small":
         # the first three blocks take most of the time and see edges and textures; the last two cost little and gain most
-        return {**quick, "learning_rate": 1.5 * peak, "frozen_blocks": 3}
-    # VGG16's fc6 and fc7 are 120 M weights: on a CPU they would take longer than the backbone
-    return {**quick, "learning_rate": peak, "frozen_blocks": 5, "frozen_head": base.head}
+        return {**quick, "learning_rate": 1.5 * own.learning_rate, "frozen_blocks": 3}
+    if base.backbone == "vgg16":
+        # VGG16's fc6 and fc7 are 120 M weights: on a CPU they would take longer than the backbone
+        return {**quick, "frozen_blocks": len(entry.blocks), "frozen_head": base.head}
+    # up to the last block at stride 16: what follows, and the scores, cost a fifth of the whole
+    return {**quick, "frozen_blocks": sum(block.stride < 32 for block in entry.blocks)}
 
 
 def _precision() -> str:
@@ -499,12 +507,13 @@ def _precision() -> str:
 def _inherited(parent: Bundle) -> TrainingSettings:
     """Return what a training takes over from the version it starts from: the network and how it sees images."""
     architecture, settings = parent.record.architecture, parent.record.settings
-    kept = {key: settings[key] for key in ("crop", "scale", "flip", "color", "class_weighting") if key in settings}
+    kept = {key: settings[key] for key in _KEPT if key in settings}
     return TrainingSettings.from_json(
         {
             **kept,
             "backbone": architecture.backbone,
             "head": architecture.head,
+            "stride": architecture.stride,
             "weights": settings.get("weights"),
             "size": parent.record.max_side,
         }

@@ -6,7 +6,6 @@ The table of what is pre-filled, learned and converted for which config stands i
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop_converters.errors import LabelError
+from maskloop_converters.formats.labelstudio.config import ImageTag as AnyImage
 from maskloop_converters.formats.labelstudio.config import tree
 from maskloop_converters.samples import LabelSet
 
@@ -25,11 +25,15 @@ KINDS: tuple[Kind, ...] = ("brush", "bitmask", "polygon", "rectangle")
 _LABELLING: dict[str, Kind] = {f"{kind.capitalize()}Labels": kind for kind in KINDS}
 # Tags without labels of their own; those of a <Labels> of the same image count.
 _BARE: dict[str, Kind] = {kind.capitalize(): kind for kind in KINDS}
+# A config has dozens of tags, at most a few thousand labels; every mask control answers with regions of its own.
+MAX_CHARACTERS = 1 << 20
+_MOST: tuple[tuple[str, frozenset[str], int], ...] = (
+    ("mask controls", frozenset(_LABELLING) | frozenset(_BARE), 1000),
+    ("Image tags", frozenset({"Image"}), 1000),
+    ("Label tags", frozenset({"Label"}), 10_000),
+)
 # A control's entry in Control.lut for classes that it does not show.
 UNMAPPED = 255
-
-_VARIABLE = re.compile(r"\$[\w[\].{}]+")
-_STEP = re.compile(r"[^.[\]]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,34 +98,13 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageTag:
-    """One <Image> of a label config.
-
-    Attributes:
-        name: ``to_name`` of the results on it.
-        value: where its address stands in the task's data: '$image', '$my.image', '$pages[0].url', or a text with such
-            parts in it.
-    """
-
-    name: str
-    value: str
+class ImageTag(AnyImage):
+    """One <Image> of a label config that is predicted: it has one address a task."""
 
     def address(self, data: Any) -> str | None:
         """Return the image's address in a task's data as the editor finds it, None where there is none."""
-        whole = _VARIABLE.fullmatch(self.value)
-        if whole:
-            found = _look_up(data, self.value[1:])
-            return found if isinstance(found, str) and found else None
-        parts = [_look_up(data, part[1:]) for part in _VARIABLE.findall(self.value)]
-        if not all(isinstance(part, str | int) and part != "" for part in parts):
-            return None
-        texts = iter(str(part) for part in parts)
-        return _VARIABLE.sub(lambda _: next(texts), self.value)
-
-    @property
-    def key(self) -> str:
-        """What errors call the place of its address: 'image', 'my.image'."""
-        return self.value.removeprefix("$")
+        found = self.addresses(data) if isinstance(data, Mapping) else []
+        return found[0][1] if found and isinstance(found[0][1], str) and found[0][1] else None
 
     def alone(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Return a task that has nothing but this image, its address under :attr:`key`; no address where it has none."""
@@ -158,15 +141,8 @@ class LabelConfig:
         An alias may have been added after regions were drawn, and predictions from elsewhere name the value: the editor
         shows both alike, and so they are one label.
         """
-        value, known = item.get("value"), self._aliases(item.get("from_name"))
-        if not known or not isinstance(value, dict):
-            return dict(item)
-        named = {
-            key: [known.get(name, name) if isinstance(name, str) else name for name in names]
-            for key, names in value.items()
-            if key.endswith("labels") and isinstance(names, list)
-        }
-        return {**item, "value": {**value, **named}}
+        known = self._aliases(item.get("from_name"))
+        return relabelled(item, lambda name: known.get(name, name)) if known else dict(item)
 
     def _aliases(self, from_name: Any) -> dict[str, str]:
         labels = [x for control in self.controls if from_name in control.key for x in control.labels]
@@ -232,13 +208,18 @@ def parse(xml: str) -> LabelConfig:
     """Return what a label config says about masks.
 
     Raises:
-        LabelError: it is no XML, has no image, no mask control, or its images are of a kind that cannot be predicted; the
+        LabelError: it is no XML, too large, has no image, no mask control, or images of a kind that cannot be predicted; the
             message is one line of ASCII, fit for an HTTP reason phrase, which is all that Label Studio shows.
     """
+    if len(xml) > MAX_CHARACTERS:
+        raise LabelError(f"Label config has {len(xml)} characters, expected at most {MAX_CHARACTERS}")
     try:
         root = tree(xml)
     except LabelError as error:
         raise LabelError(_ascii(str(error))) from error
+    for what, names, most in _MOST:
+        if (count := sum(tag.tag in names for tag in root.iter())) > most:
+            raise LabelError(f"Label config has {count} {what}, expected at most {most}")
     tags = {tag.get("name", ""): tag for tag in root.iter("Image")}
     if not tags:
         raise LabelError("Label config has no Image tag; maskloop segments images")
@@ -338,6 +319,19 @@ def match(config: LabelConfig, labels: LabelSet) -> LabelMapping:
     )
 
 
+def relabelled(item: Mapping[str, Any], called: Callable[[str], str]) -> dict[str, Any]:
+    """Return a result whose labels have other names."""
+    value = item.get("value")
+    if not isinstance(value, dict):
+        return dict(item)
+    named = {
+        key: list(dict.fromkeys(called(name) if isinstance(name, str) else name for name in names))
+        for key, names in value.items()
+        if key.endswith("labels") and isinstance(names, list)
+    }
+    return {**item, "value": {**value, **named}}
+
+
 def _controls(root: ElementTree.Element) -> Iterator[Control]:
     """Yield the mask controls, those without labels of their own once for each <Labels> of the same image."""
     shared = [(tag, _labels(tag)) for tag in root.iter("Labels")]
@@ -393,23 +387,9 @@ def _refusal(name: str, tag: ElementTree.Element, repeated: bool) -> str | None:
         return f"{called} stands in a Repeater, which is not supported; write one Image and one control for each page"
     if tag.get("valueList") or tag.get("valuelist"):
         return f"{called} has a valueList, which is not supported; give each page a task of its own, with value"
-    if not _VARIABLE.search(value):
+    if "$" not in value or value == "$":
         return f"{called} has value {_ascii(value)!r}; expected $KEY, a key of the task data"
     return None
-
-
-def _look_up(data: Any, path: str) -> Any:
-    """Return what a path ('my.image', 'pages[0].url') leads to, None where it ends nowhere."""
-    if isinstance(data, Mapping) and path in data:
-        return data[path]
-    for step in _STEP.findall(path):
-        if isinstance(data, Mapping):
-            data = data.get(step)
-        elif isinstance(data, list) and step.isdecimal() and int(step) < len(data):
-            data = data[int(step)]
-        else:
-            return None
-    return data
 
 
 def _match_control(control: Control, names: list[str]) -> tuple[tuple[str, ...], NDArray[np.uint8]]:

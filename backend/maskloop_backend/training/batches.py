@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ _LARGEST_CROP = 512
 # No example of the smaller group is drawn more often than so many times as often as one of the larger.
 _MOST_REPEATED = 10
 
-Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
+# What the network is given, one array or several, and the targets.
+Batch = tuple[Any, NDArray[np.int32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,9 @@ class Batches:
     ) -> None:
         self._examples = examples
         self._draw = draw
-        self._settings = settings
-        self.crop = settings.crop or default_crop(shapes)
+        self._seed = settings.seed
+        self._recipe = settings.recipe
+        self.crop = self._recipe.crop or default_crop(shapes)
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step: float32 (B, h, w, 3) RGB 0..255 and int32 (B, h, w), channel or VOID."""
@@ -110,9 +112,9 @@ class Batches:
         images = np.empty((len(chosen), *self.crop, 3), np.float32)
         targets = np.empty((len(chosen), *self.crop), np.int32)
         for row, index in enumerate(chosen):
-            rng = np.random.default_rng((self._settings.seed, step, row))
+            rng = np.random.default_rng((self._seed, step, row))
             image, target = self._examples[index]
-            images[row], targets[row] = augment(image, target, self.crop, self._settings, rng)
+            images[row], targets[row] = augment(image, target, self.crop, self._recipe, rng)
         return images, targets
 
 

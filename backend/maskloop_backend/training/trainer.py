@@ -38,7 +38,7 @@ from .devices import Devices
 from .events import EventFile
 from .features import FeatureBatches
 from .growing import shrink_and_perturb, take_weights
-from .loss import cross_entropy, median_frequency
+from .loss import class_weights, cross_entropy
 from .metrics import ConfusionMatrix, Evaluation
 from .optimizer import RatedAdamW
 from .settings import TrainingSettings
@@ -201,8 +201,8 @@ def train(
     measured = Examples(held_out, dataset.labels, size=settings.size)
     fingerprint = hashlib.sha256(f"{examples.fingerprint} {measured.fingerprint}".encode()).hexdigest()
     progress = progress or Silent()
-    crop = settings.crop or default_crop(examples.shapes)
-    asked = settings
+    settings = asked = settings.resolved()
+    crop = settings.recipe.crop or default_crop(examples.shapes)
     name = f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis())}"
     if owner:
         _remove_others(registry.home / "training", owner, name)
@@ -227,13 +227,14 @@ def train(
             if not _is_exhausted(error):
                 raise
             shutil.rmtree(directory, ignore_errors=True)
-            if settings.batch_size == 1:
+            batch_size = settings.recipe.batch_size
+            if batch_size == 1:
                 raise TrainingError(
                     f"the memory does not suffice to train on one crop of {crop[1]} x {crop[0]} pixels at a time "
                     f"({type(error).__name__}). Smaller images (--size) need less, and so does `--backbone small`"
                 ) from error
-        settings = dataclasses.replace(settings, batch_size=settings.batch_size // 2)
-        progress.exhausted(batch_size=settings.batch_size)
+        settings = dataclasses.replace(settings, batch_size=batch_size // 2)
+        progress.exhausted(batch_size=batch_size // 2)
     best = loop.restore_best()
     result = TrainingResult(
         "",
@@ -306,11 +307,12 @@ class _Loop:
         self._log = log
         self._progress = progress
         self._names = [label.name for label in examples.labels.classes]
-        draw = Draw(examples.ids, emphasis, settings.batch_size, settings.seed)
+        recipe = settings.recipe
+        draw = Draw(examples.ids, emphasis, recipe.batch_size, settings.seed)
         self._steps_per_epoch = draw.steps_per_epoch
         self._counts = {"train": len(examples), "validation": len(measured)}
         self.state = Progressed()
-        self._devices = Devices(settings.batch_size)
+        self._devices = Devices(recipe.batch_size)
         keras.utils.set_random_seed(settings.seed)
         with self._devices.together():
             self.model = self._initial_model(initial)
@@ -324,14 +326,22 @@ class _Loop:
             if features.views:
                 self._learner, self._features = rest, features
         self._batches = self._features or Batches(examples, examples.shapes, draw, settings)
-        weighted = settings.class_weighting == "median_frequency"
-        weights = median_frequency(examples.pixels) if weighted else [1.0] * len(self._names)
+        weights = class_weights(examples.pixels, recipe.class_weighting)
         learning = self._learner.trainable_variables
-        slower = {id(v) for layer in backbone_layers(self.model, settings.backbone) for v in layer.trainable_variables}
-        rates = [settings.backbone_rate if id(v) in slower else 1.0 for v in learning]
+        # VGG16's fc6 and fc7 were trained for another task than its features; a Lite's head is one of its features
+        head = backbone(settings.backbone).family != "vgg"
+        slow = backbone_layers(self.model, settings.backbone, head=head)
+        slower = {id(v) for layer in slow for v in layer.trainable_variables}
+        rates = [recipe.backbone_rate if id(v) in slower else 1.0 for v in learning]
         with self._devices.together():
-            optimizer = RatedAdamW(rates, settings.peak_learning_rate, weight_decay=settings.decay)
-            self._learner.compile(optimizer, cross_entropy(weights), jit_compile=False)
+            optimizer = RatedAdamW(
+                rates,
+                recipe.learning_rate,
+                weight_decay=recipe.weight_decay,
+                global_clipnorm=recipe.clip or None,
+                average=recipe.average,
+            )
+            self._learner.compile(optimizer, cross_entropy(weights, jaccard=recipe.jaccard), jit_compile=False)
             optimizer.build(learning)
         if (directory / STATE_FILE).exists():
             self._restore()
@@ -355,28 +365,32 @@ class _Loop:
         """Train to the end; return whether it stopped early."""
         settings, state = self._settings, self.state
         per_epoch = self._steps_per_epoch
-        total = settings.epochs * per_epoch
-        between = settings.evaluate_every * per_epoch
+        epochs = settings.recipe.epochs
+        total = epochs * per_epoch
+        between = settings.recipe.evaluate_every * per_epoch
         checkpoints = settings.checkpoint_every or per_epoch
         self._progress.started(
-            steps=total, done=state.step, epochs=settings.epochs, devices=self._devices.said(), **self._counts
+            steps=total, done=state.step, epochs=epochs, devices=self._devices.said(), **self._counts
         )
         started = time.monotonic() - state.seconds
 
         def check() -> None:
             state.seconds = time.monotonic() - started
             if interrupted.is_set():
-                self._save()
                 raise TrainingInterrupted(
                     f"stopped after {state.step} of {total} steps; the checkpoint is kept in {self._directory}. "
                     "The same command with --resume goes on"
                 )
 
-        if self._features is not None:
-            self._compute_features(self._features, check)
         events = EventFile(self._log)
         try:
+            if self._features is not None:
+                self._compute_features(self._features, check)
             return self._steps(total, between, checkpoints, check, events)
+        except TrainingInterrupted:
+            # here, and not where it is noticed: an evaluation has other weights in the model than the training
+            self._save()
+            raise
         finally:
             events.close()
 
@@ -423,23 +437,24 @@ class _Loop:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} at step {self.state.step + 1} with a learning rate of {rate:.3g}. "
-                f"Try a tenth: --learning-rate {self._settings.peak_learning_rate / 10:.1g}; with mixed_bfloat16, "
+                f"Try a tenth: --learning-rate {self._settings.recipe.learning_rate / 10:.1g}; with mixed_bfloat16, "
                 "float32 may help too"
             )
         return loss
 
     def _evaluate(self, check: Callable[[], None], events: EventFile) -> None:
         state = self.state
-        matrix = evaluate(self.model, self._measured, check=check)
-        evaluation = Evaluation.of(
-            matrix,
-            self._names,
-            epoch=state.step // self._steps_per_epoch,
-            loss=float(np.mean(state.losses)) if state.losses else None,
-        )
-        best = evaluation.miou > max((item.miou for item in state.history), default=-1.0)
-        if best:
-            checkpoint.write(self._directory / BEST_FILE, self.model.get_weights(), evaluation.to_json())
+        with self._learner.optimizer.averaged():
+            matrix = evaluate(self.model, self._measured, check=check)
+            evaluation = Evaluation.of(
+                matrix,
+                self._names,
+                epoch=state.step // self._steps_per_epoch,
+                loss=float(np.mean(state.losses)) if state.losses else None,
+            )
+            best = evaluation.miou > max((item.miou for item in state.history), default=-1.0)
+            if best:
+                checkpoint.write(self._directory / BEST_FILE, self.model.get_weights(), evaluation.to_json())
         state.history.append(evaluation)
         state.losses.clear()
         self._progress.evaluated(evaluation, best=best)
@@ -489,12 +504,12 @@ def _architecture(settings: TrainingSettings, classes: int, initial: Bundle | No
 
 def _freeze(model: keras.Model, settings: TrainingSettings) -> str:
     """Let the frozen layers keep their weights and statistics; return the name of the last one's output."""
-    entry, head = backbone(settings.backbone), settings.frozen_head
-    for layer in backbone_layers(model, settings.backbone, settings.frozen_blocks, head=head):
+    entry, blocks, head = backbone(settings.backbone), settings.recipe.frozen_blocks, settings.frozen_head
+    for layer in backbone_layers(model, settings.backbone, blocks, head=head):
         layer.trainable = False
     if head and entry.head is not None:
         return entry.head.output
-    return entry.blocks[settings.frozen_blocks - 1].output if settings.frozen_blocks else ""
+    return entry.blocks[blocks - 1].output if blocks else ""
 
 
 def _is_exhausted(error: Exception) -> bool:

@@ -47,7 +47,11 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 2),
     help="2 reads ahead, for sources on slow disks.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace DST; what is there stays until the new one is complete.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace DST if maskloop wrote it; what is there stays until the new one is complete.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
@@ -87,6 +91,7 @@ def command(
         raise click.UsageError("DST - takes one JSON file: --to coco or labelstudio, without --split")
     with (
         options.usage_errors(),
+        options.advice(),
         source_path(source) as read_from,
         target_path(target) as write_to,
         Progress("samples", quiet=quiet) as progress,

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import OptionError
+from ..errors import DataError, OptionError
 from ..options import Action, Declared, declared
 from ..registry import FORMATS
+from ..report import SKIP_ADVICE
 
 FORMAT = click.Choice(list(FORMATS))
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -57,6 +58,17 @@ def usage_errors() -> Iterator[None]:
         yield
     except OptionError as error:
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def advice() -> Iterator[None]:
+    """Let an error that one record caused say how to go on without that record."""
+    try:
+        yield
+    except DataError as error:
+        if SKIP_ADVICE not in getattr(error, "__notes__", ()):
+            raise
+        raise type(error)(f"{error} ({SKIP_ADVICE})") from error
 
 
 def _everywhere(action: Action) -> dict[str, dict[str, Declared]]:

@@ -37,10 +37,12 @@ def file_stem(name: str) -> str:
 
 
 class FreeNames:
-    """Gives every file of an output a path of its own."""
+    """Gives every file of an output a path of its own, and keeps files and folders apart ('x' and 'x/y.png')."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
 
     def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
         """Return ``path``, or with ``-2``, ``-3``, ... before its extension where it is taken.
@@ -49,9 +51,23 @@ class FreeNames:
             path: as it should be.
             by_stem: paths that differ in their extension only count as the same.
         """
-        free, number = path, 2
-        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken:
-            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        folder = self._free_folder(path.parent)
+        free, number = folder / path.name, 2
+        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken or str(free) in self._folders:
+            free = folder / f"{path.stem}-{number}{path.suffix}"
             number += 1
         self._taken.add(key)
+        self._files.add(str(free))
+        self._folders.update(map(str, free.parents))
+        return free
+
+    def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
+        """Return a folder, none of whose parts is a file: renamed where one is."""
+        free = PurePosixPath()
+        for part in folder.parts:
+            name, number = part, 2
+            while str(free / name) in self._files:
+                name = f"{part}-{number}"
+                number += 1
+            free /= name
         return free

@@ -11,6 +11,7 @@ import io
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,9 @@ Images = Annotated[
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif"})
 
+# By Pillow's mode; others have three.
+_CHANNELS = {"1": 1, "L": 1, "I": 1, "I;16": 1, "I;16B": 1, "F": 1, "LA": 2, "RGBA": 4}
+
 # 4:4:4 at quality 95 keeps a re-encoded photograph within about one grey level of the original.
 _JPEG_OPTIONS = {"quality": 95, "subsampling": 0}
 
@@ -44,12 +48,14 @@ class ImageInfo:
         width: likewise.
         orientation: EXIF orientation, 1..8; 1 where there is none, and where browsers do not heed it (WebP).
         format: Pillow's name: 'JPEG', 'PNG', ...
+        channels: 1 grey, 2 grey with opacity, 3 colours, 4 colours with opacity; a palette has colours.
     """
 
     height: int
     width: int
     orientation: int
     format: str
+    channels: int = 3
 
 
 def probe(source: Path | bytes, where: str) -> ImageInfo:
@@ -64,22 +70,37 @@ def probe(source: Path | bytes, where: str) -> ImageInfo:
     """
     what = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
     try:
-        # The pixels stay packed here, so a large size is no danger: who decodes sets the limit.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with open_picture(source) as image:
-                turned = orientation(image)
-                width, height = image.size
-                name = image.format or ""
+        if isinstance(source, Path):
+            state = source.stat()
+            return _read_header(source, state.st_size, state.st_mtime_ns)
+        return _info_of(source)
     except FileNotFoundError as error:
         raise FormatError(f"{where}: there is no image {what}") from error
     except UnidentifiedImageError as error:
         raise FormatError(f"{where}: {what} is not an image in a known format ({', '.join(FORMATS)})") from error
     except UNREADABLE as error:
         raise FormatError(f"{where}: cannot read the header of the image, {what}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _read_header(path: Path, size: int, changed: int) -> ImageInfo:
+    """Return what a file's header says; once for its reader and for the gate before the writer, while it does not change."""
+    del size, changed
+    return _info_of(path)
+
+
+def _info_of(source: Path | bytes) -> ImageInfo:
+    # The pixels stay packed here, so a large size is no danger: who decodes sets the limit.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with open_picture(source) as image:
+            turned = orientation(image)
+            width, height = image.size
+            name = image.format or ""
+            channels = _CHANNELS.get(image.mode, 3)
     if turned >= 5:
         width, height = height, width
-    return ImageInfo(height, width, turned, name)
+    return ImageInfo(height, width, turned, name, channels)
 
 
 def upright(ref: ImageRef, where: str) -> bytes | None:
@@ -104,7 +125,7 @@ def upright(ref: ImageRef, where: str) -> bytes | None:
     return out.getvalue()
 
 
-def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, where: str) -> bool:
+def store_image(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, where: str) -> bool:
     """Bring an image into an output and say whether a file stands there now.
 
     Args:
@@ -136,7 +157,7 @@ def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, whe
         target.write_bytes(ref.read_bytes() or b"")
     if rotated:
         report.notes.add(
-            "images that a reader must rotate by their EXIF orientation (images='upright' rotates them)",
+            "images that a reader must rotate by their EXIF orientation (--images upright rotates them)",
             f"{where}: {ref.name}",
         )
     return True

@@ -70,3 +70,12 @@ def test_every_image_has_one_place_the_same_by_seed(bundle: Bundle, strategy: St
     assert rank(bundle, made, strategy=strategy, seed=2) == ranked
     part = rank(bundle, made, strategy=strategy, seed=2, budget=4)
     assert [one.chosen for one in part] == [True] * 4 + [False] * 7
+
+
+def test_a_task_with_two_images_has_one_place_that_of_the_more_useful(bundle: Bundle) -> None:
+    pairs = []
+    for number, ((_, left), (_, right)) in enumerate(zip(images(8, {2}), images(8, {5}), strict=True)):
+        pairs += [(str(number), left), (str(number), right)]
+    ranked = rank(bundle, pairs, strategy="entropy", budget=2)
+    assert sorted(one.id for one in ranked) == [str(number) for number in range(8)]
+    assert {one.id for one in ranked if one.chosen} == {"2", "5"}

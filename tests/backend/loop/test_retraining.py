@@ -52,7 +52,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write = _writer(folder)
     collected = from_export(write("good", maps(0, 16)), folder / "collected", LabelSet.from_names(list(NAMES)))
     registry = Registry(folder / "home")
-    settings = TrainingSettings(**PLAIN, epochs=40, evaluate_every=10, learning_rate=6e-3, validation=0.25)
+    settings = TrainingSettings(
+        backbone="small", **PLAIN, epochs=40, evaluate_every=10, learning_rate=6e-3, validation=0.25
+    )
     result = train(Dataset(LabelSet.from_names(list(NAMES)), collected.samples), settings, registry)
     assert result.best.miou > 0.9
     registry.promote(result.version)

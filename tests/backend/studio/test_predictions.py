@@ -257,3 +257,129 @@ def test_answers_to_clicks_never_share_an_id() -> None:
     answers = [result(scene(), mapping(), context=context)[0] for _ in range(3)]
     ids = [item["id"] for item in (*whole, *answers)]
     assert len(set(ids)) == len(ids)
+
+
+LISTED = '<Label value="road"/><Label value="car"/>'
+CLICK_TOOLS = f"""<View><Image name="image" value="$image"/>
+  <RectangleLabels name="box" toName="image" smart="true">{LISTED}</RectangleLabels>
+  <BrushLabels name="brush" toName="image">{LISTED}</BrushLabels>
+  <PolygonLabels name="line" toName="image">{LISTED}</PolygonLabels>
+  <KeyPointLabels name="point" toName="image" smart="true">{LISTED}</KeyPointLabels></View>"""
+
+
+def test_of_controls_with_the_same_labels_one_is_pre_filled() -> None:
+    mapped = match(parse(CLICK_TOOLS), MODEL)
+    assert {item["from_name"] for item in result(scene(), mapped)} == {"brush"}
+    assert mapped.notes == (
+        "PolygonLabels line is not pre-filled: BrushLabels brush has the same labels and is",
+        "RectangleLabels box is not pre-filled: BrushLabels brush has the same labels and is",
+    )
+
+
+def test_a_class_that_only_the_lesser_control_has_is_pre_filled_there() -> None:
+    xml = CLICK_TOOLS.replace(
+        f'<BrushLabels name="brush" toName="image">{LISTED}',
+        '<BrushLabels name="brush" toName="image"><Label value="road"/>',
+    )
+    mapped = match(parse(xml), MODEL)
+    items = result(scene(), mapped)
+    assert {(item["from_name"], *item["value"][item["type"]]) for item in items} == {("brush", "road"), ("line", "car")}
+    assert (
+        "PolygonLabels line is not pre-filled with road: BrushLabels brush has the same labels and is" in mapped.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "skip", "kind"),
+    [
+        ({**click(5, 15), "from_name": "point"}, False, "brushlabels"),
+        ({**click(5, 15), "from_name": "point"}, True, "brushlabels"),
+        ("box", False, "rectanglelabels"),
+        ("box", True, "brushlabels"),
+        ("line", False, "polygonlabels"),
+    ],
+)
+def test_a_smart_tool_answers_in_the_kind_that_was_selected_else_with_a_mask(item: Any, skip: bool, kind: str) -> None:
+    """A point asks for a mask, though a RectangleLabels with its label stands first."""
+    mapped = match(
+        parse(CLICK_TOOLS.replace('smart="true">', 'smart="true" model_skip="true">' if skip else 'smart="true">', 1)),
+        MODEL,
+    )
+    if isinstance(item, str):
+        name = item
+        item = {**box(0, 0, 50, 100), "from_name": name}
+        if name == "line":
+            item = {**click(5, 15), "from_name": "line"}
+    (answer,) = result(scene(), mapped, context={"result": [{**item, "to_name": "image"}]})
+    assert answer["type"] == kind
+    assert answer["value"][kind] == ["car"]
+    if kind == "rectanglelabels":
+        assert [answer["value"][key] for key in ("x", "width")] == [100 * 4 / 32, 100 * 8 / 32], "the box is tight"
+
+
+def test_a_brush_whose_labels_stand_apart_has_two_results_of_one_id() -> None:
+    labels = f'<Labels name="l" toName="image">{LISTED}</Labels>'
+    xml = f'<View><Image name="image" value="$image"/><Brush name="b" toName="image"/>{labels}</View>'
+    items = result(scene(), match(parse(xml), MODEL))
+    assert [(item["from_name"], item["type"]) for item in items] == [("b", "brush"), ("l", "labels")] * 2
+    assert [item["id"] for item in items[::2]] == [item["id"] for item in items[1::2]]
+    assert [item["value"]["labels"] for item in items[1::2]] == [["road"], ["car"]]
+    assert all(item["value"]["rle"] for item in items)
+    assert "labels" not in items[0]["value"]
+
+
+def test_each_image_of_a_task_has_its_own_masks_and_the_least_sure_one_the_score() -> None:
+    xml = f"""<View><Image name="left" value="$a"/><Image name="right" value="$b"/>
+      <BrushLabels name="one" toName="left">{LISTED}</BrushLabels>
+      <BitmaskLabels name="two" toName="right">{LISTED}</BitmaskLabels></View>"""
+    mapped = match(parse(xml), MODEL)
+    other = Prediction(np.full((7, 9), 2, np.uint8), np.full((7, 9), 90, np.uint8), 0.25)
+    built = build({"left": scene(), "right": other}, mapped, PredictionOptions(), version="v")
+    assert built["score"] == 0.25
+    assert [(item["to_name"], item["type"], item["original_width"]) for item in built["result"]] == [
+        ("left", "brushlabels", 32),
+        ("left", "brushlabels", 32),
+        ("right", "bitmasklabels", 9),
+    ]
+    assert len({item["id"] for item in built["result"]}) == 3
+    only = build({"left": scene()}, mapped, PredictionOptions(), version="v")
+    assert {item["to_name"] for item in only["result"]} == {"left"}
+    asked = {**click(1, 1), "to_name": "right"}
+    answer = build(
+        {"left": scene(), "right": other}, mapped, PredictionOptions(), version="v", context={"result": [asked]}
+    )
+    assert [item["to_name"] for item in answer["result"]] == ["right"]
+
+
+def test_ids_tell_for_which_label_config_a_prediction_was_made() -> None:
+    xml = CLICK_TOOLS
+    config = parse(xml)
+    items = result(scene(), match(config, MODEL))
+    assert all(item["id"].startswith(f"{config.mark}-") for item in items)
+    same = xml.replace('value="car"', 'value="car" background="#ff0000" hotkey="c"').replace(
+        "<View>", "<View><Header value='x'/>"
+    )
+    assert parse(same).mark == config.mark
+    changes = (
+        ('value="car"', 'value="lorry"'),
+        ('value="car"', 'value="car" predicted_values="sky"'),
+        ('value="car"', 'value="car" alias="c"'),
+        ('"$image"', '"$picture"'),
+        ('name="brush"', 'name="paint"'),
+        ('name="brush"', 'name="brush" model_skip="true"'),
+        ('name="brush"', 'name="brush" model_score_threshold="0.5"'),
+        ("BrushLabels", "BitmaskLabels"),
+    )
+    marks = {parse(xml.replace(*change)).mark for change in changes} | {config.mark}
+    assert len(marks) == len(changes) + 1
+
+
+def test_an_alias_is_what_regions_are_called() -> None:
+    xml = CLICK_TOOLS.replace('<Label value="road"/>', '<Label value="road" alias="way"/>')
+    xml = xml.replace('<Label value="car"/>', '<Label value="Big car" alias="car"/>')
+    mapped = match(parse(xml), MODEL)
+    assert [item["value"]["brushlabels"] for item in result(scene(), mapped)] == [["way"], ["car"]]
+    named = {**click(5, 15), "to_name": "image"}
+    named["value"]["keypointlabels"] = ["Big car"]
+    (answer,) = result(scene(), mapped, context={"result": [named]})
+    assert answer["value"]["brushlabels"] == ["car"]

@@ -40,7 +40,7 @@ class Told(Silent):
 devices.ALONE = frozenset()
 dataset, validation = read_source(Path(sys.argv[1]))
 home, stop = Path(sys.argv[2]), int(sys.argv[3])
-settings = TrainingSettings(epochs=2, batch_size=4, crop=(32, 64), validation=0.3, evaluate_every=2, checkpoint_every=1)
+settings = TrainingSettings(backbone="small", epochs=2, batch_size=4, crop=(32, 64), validation=0.3, evaluate_every=2, checkpoint_every=1)
 told = Told(stop)
 try:
     result = train(dataset, settings, Registry(home), told, resume=True)

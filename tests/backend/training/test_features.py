@@ -19,7 +19,7 @@ from maskloop_backend.training.loss import cross_entropy
 from maskloop_backend.training.settings import SettingsError, TrainingSettings
 from maskloop_converters import datasets
 
-SETTINGS = TrainingSettings(batch_size=3, crop=(64, 96), frozen_blocks=5, cached_views=2, seed=4)
+SETTINGS = TrainingSettings(backbone="small", batch_size=3, crop=(64, 96), frozen_blocks=5, cached_views=2, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
     loss = cross_entropy([1.0] * len(LABELS.classes))
     # the same views, through the whole network
     inputs, targets = cached.at(2)
-    rows = [int(np.flatnonzero((cached._features == one).all(axis=(1, 2, 3)))[0]) for one in inputs]
+    rows = [int(np.flatnonzero((cached._features[0] == one).all(axis=(1, 2, 3)))[0]) for one in inputs]
     images = np.stack([cached._view(row)[0] for row in rows]).astype(np.float32)
     results = []
     for network, batch in ((model, images), (rest, inputs)):
@@ -76,6 +76,23 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
     assert any(np.abs(gradient).max() > 1e-4 for gradient in gradients)
     for one, other in zip(cached_gradients, gradients, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_earlier_maps_that_score_layers_read_are_kept_too(tmp_path: Path, examples: Examples) -> None:
+    keras.utils.set_random_seed(0)
+    network = build_fcn(Architecture(len(LABELS.classes), backbone="small", dropout=0.0, stride=8))
+    for layer in network.layers:
+        if layer.name.startswith("score"):
+            layer.set_weights([w + np.random.default_rng(0).normal(0, 0.1, w.shape) for w in layer.get_weights()])
+    front, rest = split_network(network, "block4_pool")
+    draw = Draw(examples.ids, Emphasis(), SETTINGS.batch_size, SETTINGS.seed)
+    cached = FeatureBatches(examples, draw, SETTINGS, front, tmp_path)
+    cached.compute(ignore)
+    inputs, _ = cached.at(1)
+    assert sorted(one.shape for one in inputs) == [(3, 4, 6, 96), (3, 8, 12, 64)]
+    rows = [int(np.flatnonzero((cached._features[0] == one).all(axis=(1, 2, 3)))[0]) for one in inputs[0]]
+    images = np.stack([cached._view(row)[0] for row in rows]).astype(np.float32)
+    np.testing.assert_allclose(rest(inputs), network(images), atol=1e-5)
 
 
 def test_an_interrupted_computation_goes_on_where_it_stopped(
@@ -132,4 +149,4 @@ def test_views_are_what_any_training_sees(tmp_path: Path, examples: Examples, mo
 )
 def test_settings_that_do_not_go_together(values: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        TrainingSettings.from_json(values)
+        TrainingSettings.from_json({"backbone": "small", **values})

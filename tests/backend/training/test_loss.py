@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from maskloop_backend.training.loss import cross_entropy, median_frequency
+from maskloop_backend.training.loss import class_weights, cross_entropy, median_frequency
 from maskloop_backend.training.metrics import VOID
 
 
@@ -74,3 +74,27 @@ def test_the_gradient_keeps_its_size_with_the_image() -> None:
 
 def test_median_frequency_weighs_rare_classes_up_to_a_limit() -> None:
     assert median_frequency(np.array([1000, 100, 50, 1, 0])) == [0.075, 0.75, 1.5, 10.0, 1.0]
+
+
+def test_the_soft_iou_of_present_classes_is_added() -> None:
+    target, logits = example(0.4)
+    target[target == 1] = 0
+    judged = target != VOID
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    missed = []
+    for k in (0, 2):
+        p, t = probability[..., k][judged], (target == k)[judged]
+        missed.append(1 - ((p * t).sum() + 1) / (p.sum() + t.sum() - (p * t).sum() + 1))
+    plain = value(target, logits, [1.0] * 3)
+    with_iou = float(ops.convert_to_numpy(cross_entropy([1.0] * 3, jaccard=0.5)(target, ops.convert_to_tensor(logits))))
+    assert with_iou - plain == pytest.approx(0.5 * np.mean(missed), rel=1e-4)
+    void = np.full_like(target, VOID)
+    assert float(ops.convert_to_numpy(cross_entropy([1.0] * 3, jaccard=0.5)(void, ops.convert_to_tensor(logits)))) == 0
+
+
+def test_class_weights_by_name() -> None:
+    pixels = np.array([1600, 100, 25, 1, 0])
+    assert class_weights(pixels, "none") == [1.0] * 5
+    assert class_weights(pixels, "median_frequency") == median_frequency(pixels)
+    found = class_weights(pixels, "sqrt_median_frequency")
+    assert found == pytest.approx([0.1976, 0.7906, 1.5811, 4.0, 1.0], abs=1e-4)

@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 
 from maskloop_converters.errors import LabelError
+from maskloop_converters.formats.known_labels import CAMVID, CITYSCAPES, VOC
 from maskloop_converters.formats.labels import (
-    CAMVID,
-    CITYSCAPES,
-    VOC,
     color_table,
     labels_from_json,
     labels_to_json,

@@ -329,7 +329,7 @@ def test_which_of_several_annotations(tmp_path: Path, choice: Any, expected: Any
 
 @given(st.integers(1, 5), st.integers(0, 2**32))
 def test_a_majority_is_more_than_half(annotations: int, seed: int) -> None:
-    from maskloop_converters.formats.labelstudio.shapes import majority
+    from maskloop_converters.formats.labelstudio.choosing import majority
 
     masks = np.random.default_rng(seed).random((annotations, 7, 5)) < 0.6
     parts = [RunList.from_masks([mask], height=7, width=5) for mask in masks]
@@ -414,8 +414,13 @@ def test_images_are_found_and_compared(tmp_path: Path) -> None:
 
 
 def test_an_empty_annotation_needs_its_image(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="task 1: the size of its image is unknown"):
-        list(labelstudio.read(saved(tmp_path, [task()])))
+    dataset = labelstudio.read(saved(tmp_path, [task(), task(item(), number=2)]))
+    assert [sample.id for sample in dataset] == ["2"]
+    (kind,) = dataset.skipped.counts
+    assert kind.startswith("images without a region that are out of reach")
+    item_without_size = item(original_width=None)
+    with pytest.raises(FormatError, match=r"task 1: the size of its image is unknown.*--images-from DIR"):
+        list(labelstudio.read(saved(tmp_path, [task(item_without_size)])))
 
 
 # What may be wrong.

@@ -14,7 +14,8 @@ from PIL import Image
 
 from maskloop_converters.errors import DataError, FormatError, LabelError, OutputExistsError, TargetError
 from maskloop_converters.formats import png
-from maskloop_converters.formats.labels import CAMVID, CITYSCAPES, VOC, voc_color
+from maskloop_converters.formats.known_labels import CAMVID, CITYSCAPES, VOC
+from maskloop_converters.formats.labels import voc_color
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 
@@ -374,8 +375,8 @@ def truncate(path: Path) -> None:
             r"b\.png holds the ids \[2, 3\], which are no labels; there are: 0 sky, 1 road",
         ),
         (
-            lambda root: save(root / "masks/b.png", np.full((2, 3, 3), 9)),
-            r"b\.png: colour \[9, 9, 9\] at x = 0, y = 0 \(6 pixels\) belongs to no label",
+            lambda root: save(root / "masks/b.png", np.full((2, 3, 3), (9, 8, 7))),
+            r"b\.png: colour \[9, 8, 7\] at x = 0, y = 0 \(6 pixels\) belongs to no label",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from maskloop_converters.errors import DataError, FormatError
-from maskloop_converters.formats.labels import read_labels
+from maskloop_converters.formats.label_files import read_labels
 from maskloop_converters.formats.text_format import parse
 from maskloop_converters.samples import Label
 

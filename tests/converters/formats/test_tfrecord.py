@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from maskloop_converters.codecs import png
 from maskloop_converters.codecs.tfexample import decode_example, encode_example, read_records, write_records
 from maskloop_converters.errors import DataError, FormatError, TargetError
 from maskloop_converters.formats import tfrecord
-from maskloop_converters.formats.labels import read_labels
+from maskloop_converters.formats.label_files import read_labels
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 
@@ -337,3 +338,25 @@ def test_an_image_that_tensorflow_would_see_turned(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(first["image/encoded"][0])).size == (4, 3)
     assert second["image/format"] == [b"png"]
     assert [found.image.read_bytes() for found in tfrecord.read(out)] == [stored, webp.image.source]
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4), ("P", 3), ("I;16", 1)])
+def test_channels_are_those_of_the_image(tmp_path: Path, mode: str, channels: int) -> None:
+    out = io.BytesIO()
+    Image.new(mode, (4, 3)).save(out, "PNG")
+    picture = replace(sample(), image=ImageRef("a.png", out.getvalue()))
+    written(tmp_path, picture)
+    (file,) = (tmp_path / "out").glob("*.tfrecord")
+    assert examples(file)[0]["image/channels"].tolist() == [channels]
+
+
+def test_a_first_shard_that_is_empty_does_not_hide_the_others(tmp_path: Path) -> None:
+    written(tmp_path, *map(sample, "ab"), shards=2)
+    out = tmp_path / "out"
+    for file in sorted(out.glob("*.tfrecord"), reverse=True):
+        number = int(file.name.partition("-")[2][:5]) + 1
+        file.rename(out / f"val-{number:05d}-of-00003.tfrecord")
+    (out / "val-00000-of-00003.tfrecord").touch()
+    (out / "labels.json").unlink()
+    assert tfrecord.detect(out) is None
+    assert len(list(tfrecord.read(out))) == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import FormatError, LabelError
+from ...report import Tally
 from ...samples import Color, Label, LabelSet
 from ..labels import labels_from_json, labels_to_json
 from ..records import attributes
@@ -49,10 +51,27 @@ def with_attributes(record: dict[str, Any], own: Mapping[str, Any], fields: froz
         record.setdefault(KEY, {})["attributes"] = hidden
 
 
-def attributes_of(record: dict[str, Any], fields: frozenset[str], where: str) -> dict[str, Any]:
-    """Return what :func:`with_attributes` added, or another tool: every field that COCO does not name."""
+def attributes_of(record: dict[str, Any], fields: frozenset[str], where: str, notes: Tally) -> dict[str, Any]:
+    """Return what :func:`with_attributes` added, or another tool: every field that COCO does not name.
+
+    NaN and infinities, which Python writes though JSON has none, become null; ``notes`` says so.
+    """
     own = {name: value for name, value in record.items() if name not in fields}
-    return {**own, **attributes(extras_of(record, where).get("attributes"), where)}
+    own |= attributes(extras_of(record, where).get("attributes"), where)
+    plain = {name: _without_nan(value) for name, value in own.items()}
+    if plain != own:
+        notes.add("fields with NaN, which JSON has not, taken as null", where)
+    return plain
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return value
 
 
 def extras_of(record: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -103,12 +122,14 @@ class Categories:
         others: fields of other tools by category, as :func:`categories_of` takes them.
         aliases: ids of categories that are another one's double -> that one's id.
         notes: how categories of one name were told apart, for people.
+        problems: what is wrong with categories that are left out.
     """
 
     labels: LabelSet
     others: list[dict[str, Any]]
     aliases: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def categories_in(members: Mapping[str, Any], used: Collection[int], where: str) -> Categories:
@@ -124,16 +145,29 @@ def categories_in(members: Mapping[str, Any], used: Collection[int], where: str)
     records = members.get(CATEGORIES)
     if not isinstance(records, list):
         raise FormatError(f"{where}: there is no list of categories; give one with --labels FILE (labels=)")
+    good, problems = [], []
+    for record in records:
+        try:
+            _label(record)
+            good.append(record)
+        except LabelError as error:
+            problems.append(f"{where}: categories: {error}")
     try:
-        others = [{"name": _name(record), **rest} for record in records if (rest := _others(record))]
+        others = others_of(good)
         extras = extras_of(members, where)
         if "labels" in extras:
-            return Categories(labels_from_json(extras), others)
-        labels, aliases, notes = _told_apart(records, used)
+            return Categories(labels_from_json(extras), others, problems=tuple(problems))
+        labels, aliases, notes = _told_apart(good, used)
         free = all(label.id != 0 for label in labels)
-        return Categories(LabelSet(labels, background_id=0 if free else None), others, aliases, notes)
-    except (LabelError, AttributeError) as error:
+        label_set = LabelSet(labels, background_id=0 if free else None)
+    except LabelError as error:
         raise FormatError(f"{where}: categories: {error}") from error
+    return Categories(label_set, others, aliases, notes, tuple(problems))
+
+
+def others_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the fields of other tools of all categories that have any, with the name of each."""
+    return [{"name": _name(record), **rest} for record in records if (rest := _without_nan(_others(record)))]
 
 
 def _told_apart(
@@ -168,7 +202,9 @@ def _told_apart(
     return tuple(sorted(labels, key=lambda label: order[label.id])), aliases, tuple(notes)
 
 
-def _label(record: Mapping[str, Any]) -> Label:
+def _label(record: Any) -> Label:
+    if not isinstance(record, dict):
+        raise LabelError(f"expected an object with id and name, received {record!r:.80}")
     thing = record.get("isthing")
     try:
         label_id = number(record.get("id"), "the id")
@@ -187,6 +223,8 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name(record: Mapping[str, Any]) -> str:
     name = record.get("name")
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
     if not isinstance(name, str):
         raise LabelError(f"the name must be a text, received {name!r:.80}")
     return name

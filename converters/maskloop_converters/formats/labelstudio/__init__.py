@@ -8,7 +8,9 @@ read. What only Label Studio has (other results, who drew it and when, other dat
 
 from __future__ import annotations
 
-from .reader import Choice, Use, detect, read, splits
+from .choosing import Choice, Use
+from .files import detect
+from .reader import read, splits
 from .writer import Encoding, Kind, opening, write
 
 __all__ = ["Choice", "Encoding", "Kind", "Use", "detect", "opening", "read", "splits", "write"]

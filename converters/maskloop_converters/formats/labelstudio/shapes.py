@@ -1,4 +1,4 @@
-"""Polygons and rectangles to runs of pixels."""
+"""Polygons, rectangles and ellipses to runs of pixels."""
 
 from __future__ import annotations
 
@@ -83,16 +83,38 @@ def rectangle_percent(value: Any, height: int, width: int) -> RunList:
     return polygon(np.stack([corner, corner + across, corner + across + down, corner + down]), height, width)
 
 
-def majority(parts: list[RunList]) -> RunList:
-    """Return one mask: the pixels that more than half of the given masks (one each) cover."""
-    joined = RunList.concatenate(parts)
-    starts, ends, _ = joined.intervals()
-    where = np.concatenate((starts, ends))
-    order = where.argsort(kind="stable")
-    votes = np.where(order < starts.size, 1, -1).cumsum()
-    where = where[order]
-    enough = np.flatnonzero(votes[:-1] * 2 > len(parts))
-    rows = np.zeros(enough.size, np.int64)
-    return RunList.from_intervals(
-        where[enough], where[enough + 1], rows, count=1, height=joined.height, width=joined.width
-    )
+def ellipse_percent(value: Any, height: int, width: int) -> RunList:
+    """Return the mask of an EllipseLabels value: the pixels whose centre lies inside.
+
+    x and y are the centre, radiusX and radiusY the half axes, in percent of width and height; ``rotation`` is in degrees,
+    clockwise about the centre.
+
+    Raises:
+        CodecError: one of them is missing, not finite, or absurd.
+    """
+    try:
+        x, y, radius_x, radius_y = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
+        angle = np.deg2rad(float(value.get("rotation") or 0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CodecError(f"an ellipse has x, y, radiusX and radiusY in percent: {error!r}") from error
+    x, y, along, across = x * width / 100, y * height / 100, radius_x * width / 100, radius_y * height / 100
+    sizes = np.array([x, y, along, across, angle])
+    if not np.isfinite(sizes).all() or np.abs(sizes).max() > _FARTHEST or along < 0 or across < 0:
+        raise CodecError("a number of the ellipse is not finite, negative, or absurdly large")
+    if along == 0 or across == 0:
+        return RunList.from_rows([np.array([height * width])], height=height, width=width)
+    # (u / along)^2 + (v / across)^2 <= 1, with u and v turned by the angle: a dx^2 + b dx dy + c dy^2 <= 1
+    sine, cosine = np.sin(angle), np.cos(angle)
+    a = (cosine / along) ** 2 + (sine / across) ** 2
+    b = 2 * sine * cosine * (1 / along**2 - 1 / across**2)
+    c = (sine / along) ** 2 + (cosine / across) ** 2
+    row = np.arange(height)
+    dy = row + 0.5 - y
+    inner = (b * dy) ** 2 - 4 * a * (c * dy**2 - 1)
+    row, dy, inner = row[inner >= 0], dy[inner >= 0], inner[inner >= 0]
+    reach = np.sqrt(inner)
+    first = np.clip(np.ceil(x + (-b * dy - reach) / (2 * a) - 0.5), 0, width).astype(np.int64)
+    last = np.clip(np.floor(x + (-b * dy + reach) / (2 * a) - 0.5) + 1, 0, width).astype(np.int64)
+    last = np.maximum(last, first)
+    rows = np.zeros(row.size, np.int64)
+    return RunList.from_intervals(row * width + first, row * width + last, rows, count=1, height=height, width=width)

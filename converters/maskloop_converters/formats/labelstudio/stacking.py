@@ -48,7 +48,8 @@ def drawing_order(
     Args:
         regions: K records in the order of the annotation's list; :attr:`Region.origin` decides.
         masks: their K masks. Where none of them overlap, every order gives the same pixels and the list stays as it is.
-        kinds: ``type`` of each result ('brushlabels'); None takes it from the regions.
+        kinds: what each is drawn as ('brush', 'bitmask', 'polygon', ..., or the type of its result); None takes it from
+            the regions.
         as_listed: what the task says under :data:`AS_LISTED`: if these are its regions, the list turned round is the order.
     """
     as_they_stand = list(range(len(regions)))
@@ -93,7 +94,7 @@ def hidden_pixels(regions: Sequence[Region], masks: RunList) -> dict[int, int]:
     return {label: count for label, count in hidden.items() if count}
 
 
-def outdone_rectangles(regions: Sequence[Region], masks: RunList) -> list[int]:
+def outdone_rectangles(regions: Sequence[Region], masks: RunList, kinds: Sequence[str] | None = None) -> list[int]:
     """Return the indices of rectangles that share pixels with a mask (no rectangle) of their own label.
 
     Label configs of smart tools offer the same labels as brushes and as rectangles, and both are pre-filled. Drawn, such
@@ -102,11 +103,13 @@ def outdone_rectangles(regions: Sequence[Region], masks: RunList) -> list[int]:
     Args:
         regions: K records, whatever the order.
         masks: their K masks.
+        kinds: what each is drawn as ('brush', 'rectangle', ...); None takes it from the regions.
     """
-    boxes = [k for k, region in enumerate(regions) if kind_of(region) in RECTANGLES]
+    kinds = [kind_of(region) for region in regions] if kinds is None else kinds
+    boxes = [k for k, kind in enumerate(kinds) if kind in RECTANGLES]
     outdone = []
     for label in {regions[k].label for k in boxes}:
-        drawn = [k for k, region in enumerate(regions) if region.label == label and kind_of(region) not in RECTANGLES]
+        drawn = [k for k, region in enumerate(regions) if region.label == label and kinds[k] not in RECTANGLES]
         if drawn:
             whole = masks.select(drawn).union([0] * len(drawn), 1)
             own = [k for k in boxes if regions[k].label == label]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -10,9 +10,12 @@ from typing import Any
 
 from ...codecs import studio_rle
 from ...errors import FormatError
+from ...report import ErrorPolicy
 from ..image_files import read_address
-from ..images import IMAGE_SUFFIXES
-from ..json_stream import Cut, elements_cut, load
+from ..json_cutting import Cut
+from ..json_stream import elements_cut, load
+from ..parts import SKIPPED
+from .results import MASK_TYPES, labels_of, place_of
 
 #: Key of the sample and region attributes that hold what only Label Studio has.
 NAMESPACE = "labelstudio"
@@ -21,12 +24,6 @@ OURS = "maskloop"
 
 DEFAULT_CONTROL, DEFAULT_IMAGE, DEFAULT_KEY = "tag", "image", "image"
 
-_GEOMETRY = frozenset({"format", "rle", "touches", "imageDataURL", "points", "closed", "x", "y", "width", "height"})
-_GEOMETRY |= {"rotation"}
-_MASK_TYPES = frozenset(
-    {"brushlabels", "brush", "bitmasklabels", "bitmask", "polygonlabels", "polygon", "rectanglelabels", "rectangle"}
-    | {"labels", "magicwand"}
-)
 _MIN_FACTS = {"annotation_id": "id", "annotator": "completed_by"}
 _MIN_KEPT = frozenset({"created_at", "updated_at", "lead_time", "agreement"})
 
@@ -75,6 +72,7 @@ class Task:
         annotations: in the order of the file.
         predictions: those that are there in full; exports give ids only.
         drafts: regions not submitted yet.
+        is_part: it stands once an annotation or prediction: others of the same id are the same task.
     """
 
     id: str
@@ -85,50 +83,83 @@ class Task:
     annotations: list[Drawn] = field(default_factory=list)
     predictions: list[Drawn] = field(default_factory=list)
     drafts: list[Drawn] = field(default_factory=list)
+    is_part: bool = False
+
+    def join(self, other: Task) -> None:
+        """Take over what was drawn in another part of the same task."""
+        self.data = self.data or other.data
+        self.annotations += other.annotations
+        self.predictions += other.predictions
 
 
-@dataclass(slots=True)
-class Shape:
-    """A region: the result that has its pixels, and the results that describe it.
-
-    Attributes:
-        item: the result with the geometry.
-        names: its labels, in the order in which they stand.
-        companions: other results of the same region (choices, texts, ...), without their copies of the geometry.
-    """
-
-    item: dict[str, Any]
-    names: list[str]
-    companions: list[dict[str, Any]] = field(default_factory=list)
-
-
-def tasks(path: Path, *, brushes: bool = True) -> Iterator[Task | FormatError]:
+def tasks(path: Path, policy: ErrorPolicy | None = None, *, brushes: bool = True) -> Iterator[Task]:
     """Yield the tasks of a file; elements of one task that follow one another (JSON_MIN, predictions) are joined.
-
-    What is no task comes as the error that says so, for the caller to raise or count: the tasks after it can be read.
 
     Args:
         path: a JSON file.
+        policy: what is done with an element that is no task; by default it is an error.
         brushes: give the streams of brushes, as bytes; without it something else stands in their place.
     """
+    policy = policy or ErrorPolicy()
     held: Task | None = None
     for number, element, cut in elements_cut(path, "rle"):
-        if brushes:
-            _put_back(element, cut, f"{path}, task number {number}")
-        try:
-            task, joins = _task(element, f"{path}, task number {number}", str(path))
-        except FormatError as error:
-            yield error
-            continue
-        if held is not None and joins and task.id and task.id == held.id:
-            held.annotations += task.annotations
-            held.predictions += task.predictions
-            continue
-        if held is not None:
-            yield held
-        held = task
+        with policy.record(SKIPPED):
+            if brushes:
+                _put_back(element, cut, f"{path}, task number {number}")
+            task = _task(element, f"{path}, task number {number}", str(path))
+            if held is not None and held.is_part and task.is_part and task.id and task.id == held.id:
+                held.join(task)
+                continue
+            if held is not None:
+                yield held
+            held = task
     if held is not None:
         yield held
+
+
+def tasks_of(files: Sequence[Path], policy: ErrorPolicy, *, brushes: bool = True) -> Iterator[tuple[str, Task]]:
+    """Yield the tasks of several files, each with a name of its own that it has where it has no id.
+
+    What a target storage holds, a file an annotation, is joined by task, whatever lies between the files.
+
+    Args:
+        files: JSON files.
+        policy: see :func:`tasks`; also for a task whose files differ in its data.
+        brushes: see :func:`tasks`.
+    """
+    shared = _shared(files)
+    for file in files:
+        for number, task in enumerate(tasks(file, policy, brushes=brushes)):
+            others = shared.get(task.id, ()) if task.is_part else ()
+            if others and others[0] != file:
+                continue  # came with the first of its files
+            with policy.record(SKIPPED):
+                for other in others[1:]:
+                    for part in tasks(other, policy, brushes=brushes):
+                        if part.is_part and part.id == task.id:
+                            _require_same_data(task, part)
+                            task.join(part)
+                yield f"{file.stem}-{number}", task
+
+
+def _require_same_data(one: Task, other: Task) -> None:
+    if one.data and other.data and one.data != other.data:
+        raise FormatError(
+            f"{other.where}: the task has other data than in {one.where}; are these the files of two projects? Read each "
+            "project by itself"
+        )
+
+
+def _shared(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the files of every task that has parts in several."""
+    if len(files) == 1:
+        return {}
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        for task in tasks(file, ErrorPolicy("skip"), brushes=False):
+            if task.is_part and task.id and file not in (own := found.setdefault(task.id, [])):
+                own.append(file)
+    return {task_id: own for task_id, own in found.items() if len(own) > 1}
 
 
 def _put_back(element: Any, cut: Cut, where: str) -> None:
@@ -174,32 +205,28 @@ def _regions_of(element: Any) -> Iterator[Any]:
             yield from values if isinstance(values, list) else ()
 
 
-def _task(element: Any, where: str, path: str) -> tuple[Task, bool]:
-    """Return a task, and whether its neighbours of the same id belong to it."""
+def _task(element: Any, where: str, path: str) -> Task:
     if not isinstance(element, dict):
         raise FormatError(f"{where}: a task is a JSON object, received {element!r:.80}")
     if "result" in element:
-        return _lone_result(element, where, path), True
+        return _lone_result(element, where, path)
     task_id = _text(element.get("id"))
     where = f"{path}, task {task_id}" if task_id else where
     if isinstance(element.get("data"), dict):
         facts = {k: v for k, v in element.items() if k not in _TASK_KEYS}
         meta = element.get("meta")
-        return (
-            Task(
-                task_id,
-                where,
-                dict(element["data"]),
-                dict(meta) if isinstance(meta, dict) else {},
-                facts,
-                [_drawn(d, where) for d in _list(element, "annotations", where)],
-                [_drawn(d, where) for d in _list(element, "predictions", where) if not isinstance(d, int)],
-                [_drawn(d, where) for d in _list(element, "drafts", where)],
-            ),
-            False,
+        return Task(
+            task_id,
+            where,
+            dict(element["data"]),
+            dict(meta) if isinstance(meta, dict) else {},
+            facts,
+            [_drawn(d, where) for d in _list(element, "annotations", where)],
+            [_drawn(d, where) for d in _list(element, "predictions", where) if not isinstance(d, int)],
+            [_drawn(d, where) for d in _list(element, "drafts", where)],
         )
     if "annotation_id" in element:
-        return _min_task(element, task_id, where), True
+        return _min_task(element, task_id, where)
     raise FormatError(
         f"{where}: no task: it has neither 'data' (export JSON, tasks for import), nor 'annotation_id' (JSON_MIN), nor "
         f"'result' (predictions); its keys are {', '.join(map(str, element))[:200]}"
@@ -215,17 +242,21 @@ def _lone_result(element: dict[str, Any], where: str, path: str) -> Task:
     facts = {k: v for k, v in element.items() if k not in ("result", "task")}
     drawn = Drawn(_list(element, "result", where), facts)
     if isinstance(owner, dict):
-        task, _ = _task({**owner, "annotations": [], "predictions": [], "drafts": []}, where, path)
+        task = _task({**owner, "annotations": [], "predictions": [], "drafts": []}, where, path)
     else:
         task_id = _text(owner)
         task = Task(task_id, f"{path}, task {task_id}" if task_id else where, {})
+    task.is_part = True
     is_prediction = "model_version" in element and "completed_by" not in element
     (task.predictions if is_prediction else task.annotations).append(drawn)
     return task
 
 
 def _min_task(element: dict[str, Any], task_id: str, where: str) -> Task:
-    """Return the task of a JSON_MIN element: one annotation, its values under the names of their controls."""
+    """Return the task of a JSON_MIN element: one annotation, its values under the names of their controls.
+
+    Regions have no ids there: what describes one (a rating, a choice) repeats its geometry.
+    """
     facts = {_MIN_FACTS[k]: v for k, v in element.items() if k in _MIN_FACTS}
     facts |= {k: v for k, v in element.items() if k in _MIN_KEPT}
     data: dict[str, Any] = {}
@@ -233,17 +264,37 @@ def _min_task(element: dict[str, Any], task_id: str, where: str) -> Task:
     for key, values in element.items():
         if key == "id" or key in _MIN_FACTS or key in _MIN_KEPT:
             continue
-        if not isinstance(values, list) or not any(isinstance(v, dict) and _has_geometry(v) for v in values):
+        if not isinstance(values, list) or not any(place_of(value) for value in values):
             data[key] = values
             continue
         for value in values:
             if not isinstance(value, dict):
                 raise FormatError(f"{where}: {key} mixes regions with {value!r:.80}")
             sizes = {k: value[k] for k in ("original_width", "original_height", "image_rotation") if k in value}
-            kind = next((k for k in value if k in _MASK_TYPES), "brush" if "rle" in value else "other")
             rest = {k: v for k, v in value.items() if k not in sizes}
-            result.append({**sizes, "from_name": key, "to_name": DEFAULT_IMAGE, "type": kind, "value": rest})
-    return Task(task_id, where, data, annotations=[Drawn(result, facts)])
+            result.append({**sizes, "from_name": key, "type": _min_type(rest), "value": rest})
+    _identify(result)
+    return Task(task_id, where, data, annotations=[Drawn(result, facts)], is_part=True)
+
+
+def _min_type(value: Mapping[str, Any]) -> str:
+    """Return the type of a JSON_MIN value, which does not state it: the key of its labels, or of what else it says."""
+    geometry = place_of(value)
+    said = [key for key in value if key not in geometry and key not in ("format", "closed")]
+    labelled = next((key for key in said if key in MASK_TYPES), None)
+    return labelled or next(iter(said), "brush" if "rle" in value else "other")
+
+
+def _identify(result: list[dict[str, Any]]) -> None:
+    """Give a region and the results that describe it one id, where there are such."""
+    regions: dict[str, dict[str, Any]] = {}
+    places = [repr(sorted(place_of(item["value"]).items())) for item in result]
+    for item, place in zip(result, places, strict=True):
+        if labels_of(item["value"]):
+            regions.setdefault(place, item)
+    for number, (item, place) in enumerate(zip(result, places, strict=True)):
+        if place in regions and not labels_of(item["value"]):
+            item["id"] = regions[place].setdefault("id", f"region-{number}")
 
 
 def _drawn(record: Any, where: str) -> Drawn:
@@ -272,75 +323,6 @@ def _seconds(text: Any) -> float:
         return 0.0
 
 
-def _has_geometry(value: Mapping[str, Any]) -> bool:
-    return "rle" in value or "touches" in value or "imageDataURL" in value or "points" in value or "width" in value
-
-
-def shapes(result: list[Any], where: str) -> tuple[list[Shape | FormatError], list[dict[str, Any]]]:
-    """Return the regions that have pixels, in drawing order (or what is wrong with one), and all other results.
-
-    A region has several results of one id when texts or choices describe it; two masks of one id are an error: the
-    editor shows the first one's mask for both, and submits it.
-    """
-    found: list[Shape | FormatError] = []
-    others: list[dict[str, Any]] = []
-    by_id: dict[str, Shape] = {}
-    for number, item in enumerate(result):
-        if not isinstance(item, dict):
-            found.append(FormatError(f"{where}: result {number} is no object but {item!r:.80}"))
-            continue
-        value, kind, region_id = item.get("value"), item.get("type"), _text(item.get("id"))
-        known = by_id.get(region_id) if region_id else None
-        is_mask = isinstance(value, dict) and isinstance(kind, str) and kind in _MASK_TYPES and _has_geometry(value)
-        if known is not None and (not is_mask or kind != known.item.get("type")):
-            bare = {k: v for k, v in value.items() if k not in _GEOMETRY} if isinstance(value, dict) else value
-            known.companions.append({**item, "value": bare})
-            known.names = known.names or _names(bare)
-        elif known is not None:
-            found.append(
-                FormatError(
-                    f"{where}, region {region_id}: two masks have this id; the editor gives the second one the first "
-                    "one's mask. Give each region an id of its own"
-                )
-            )
-        elif is_mask:
-            shape = Shape(item, _names(value))
-            found.append(shape)
-            if region_id:
-                by_id[region_id] = shape
-        else:
-            others.append(_with_list(item))
-    # Descriptions may stand before the region that they describe.
-    for item in [o for o in others if _text(o.get("id")) in by_id]:
-        by_id[_text(item["id"])].companions.append(item)
-        others.remove(item)
-    return found, others
-
-
-def _with_list(item: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that is kept as it came: its bytes as a list again."""
-    value = item.get("value")
-    if not isinstance(value, dict) or not isinstance(value.get("rle"), bytes):
-        return item
-    return {**item, "value": {**value, "rle": list(value["rle"])}}
-
-
-def _names(value: Any) -> list[str]:
-    """Return the labels of a result's value."""
-    if not isinstance(value, dict):
-        return []
-    for key in ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels", "labels", "magicwand"):
-        names = value.get(key)
-        if isinstance(names, list):
-            return [name for name in names if isinstance(name, str)]
-    return []
-
-
-def bare_value(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a value says besides geometry and labels."""
-    return {k: v for k, v in value.items() if k not in _GEOMETRY and k not in _MASK_TYPES}
-
-
 def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that say something: neither null, false, empty nor a count that follows from the rest."""
     return {
@@ -355,27 +337,6 @@ _DERIVED = frozenset(
     | {"unresolved_comment_count", "comment_authors", "prediction", "annotations_results", "predictions_results"}
     | {"annotations_ids", "predictions_model_versions", "predictions_score", "annotators", "created_ago", "allow_skip"}
 )
-
-
-def image_key(data: Mapping[str, Any], images: Mapping[str, str], to_name: str | None, where: str) -> str:
-    """Return the key of the task's data that holds the image's address."""
-    if to_name is not None and to_name in images:
-        return images[to_name]
-    if len(images) == 1:
-        return next(iter(images.values()))
-    if isinstance(data.get(DEFAULT_KEY), str):
-        return DEFAULT_KEY
-    found = [key for key, value in data.items() if isinstance(value, str) and _looks_like_image(value)]
-    if len(found) == 1:
-        return found[0]
-    raise FormatError(
-        f"{where}: cannot tell which of the task's data is the image ({', '.join(data) or 'there is none'}); "
-        "give the label config (label_config=, --label-config)"
-    )
-
-
-def _looks_like_image(value: str) -> bool:
-    return value.startswith("data:image/") or PurePosixPath(image_name(value)).suffix.lower() in IMAGE_SUFFIXES
 
 
 def image_name(uri: str) -> str:

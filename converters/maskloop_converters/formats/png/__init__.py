@@ -8,10 +8,12 @@ Our own layout, the one that :func:`write` makes, keeps everything of a sample:
     masks/            a label map an image, grey (the id of each pixel), palette or colour
     regions/          where a label map would lose something: a folder a sample, with one binary PNG a region
 
-Without ``maskloop.jsonl`` the same folders are read as plain images and label maps; ``train.txt``, ``val.txt`` with a
-name a line, sub-folders of that name, or one such dataset a sub-folder make parts. Read as well: CamVid's layout
-(``train.txt`` with two paths a line, ``train/`` beside ``trainannot/``), VOC's (``JPEGImages``, ``SegmentationClass``,
-``SegmentationObject``) and Cityscapes' (``*_labelIds.png``, ``*_instanceIds.png``).
+Without ``maskloop.jsonl`` the same folders are read as plain images and label maps, whatever the two are called
+(``images``, ``imgs``, ``img_dir`` beside ``masks``, ``labels``, ``annotations``, ``ann_dir``) and whatever tools append to
+the names of masks (``a_mask.png``, ``a_L.png``). ``train.txt``, ``valid.txt`` with a name a line, sub-folders called like
+a part, or one such dataset a sub-folder make parts. ``layouts`` has the other layouts, a module each: VOC's, CamVid's,
+Cityscapes', Mapillary's, images and masks in one folder. ``naming`` says what the numbers are called where a list does,
+and where none does; ``label_maps`` what a number or a colour in a mask means.
 """
 
 from __future__ import annotations

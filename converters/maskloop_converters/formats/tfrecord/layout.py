@@ -29,6 +29,11 @@ def shard_name(schema: str, split: str, index: int, count: int) -> str:
     return f"{TFDS_NAME}-{split}.tfrecord-{number}" if schema == "tfds" else f"{split}-{number}.tfrecord"
 
 
+def is_shard(name: str) -> bool:
+    """Return whether a file is called like one of TFRecords."""
+    return _SHARD.match(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """The shards of one split, in order."""
@@ -59,6 +64,16 @@ def find_files(path: Path) -> list[Files]:
             raise FormatError(f"{path}: of the {count} shards of {name!r}, number {missing[0]} is missing")
         parts.append(Files(name, tuple(shards[k] for k in sorted(shards))))
     return parts
+
+
+def folders_of_parts(path: Path) -> list[Path]:
+    """Return the sub-folders that hold shards, none where the folder holds some itself."""
+    if not path.is_dir() or any(is_shard(file.name) for file in path.iterdir() if file.is_file()):
+        return []
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    usual = ("train", "val", "test")
+    found = [folder for folder in folders if any(is_shard(file.name) for file in folder.iterdir() if file.is_file())]
+    return sorted(found, key=lambda folder: usual.index(folder.name) if folder.name in usual else len(usual))
 
 
 def label_map_text(names: Mapping[int, str]) -> str:

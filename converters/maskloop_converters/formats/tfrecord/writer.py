@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO
 
 from ...atomic import atomic_directory
 from ...codecs import coco_rle
-from ...codecs.tfexample import Compression, RecordWriter, encode_example, read_records
+from ...codecs.tfexample import Compression, RecordWriter, encode_example, read_records, write_records
 from ...errors import TargetError
 from ...options import Option
 from ...report import WriteReport
@@ -203,23 +203,24 @@ class _Shards:
         with whole.open("rb") as file:
             records = read_records(file)
             for k in range(shards):
-                self._open(self._compression)
-                assert self._writer is not None
-                for record in islice(records, count * (k + 1) // shards - count * k // shards):
-                    self._writer.write(record)
-                    self.lengths[-1] += 1
-        self.close()
+                length = count * (k + 1) // shards - count * k // shards
+                self._paths.append(self._path())
+                with self._paths[-1].open("wb") as shard:
+                    self.lengths.append(write_records(shard, islice(records, length), self._compression))
         whole.unlink()
 
     def _open(self, compression: Compression) -> None:
         self.close()
-        path = self._root / f"{self._opened}.shard"
-        self._opened += 1
+        path = self._path()
         self._file = path.open("wb")
         self._writer = RecordWriter(self._file, compression)
         self._paths.append(path)
         self.lengths.append(0)
         self._bytes = 0
+
+    def _path(self) -> Path:
+        self._opened += 1
+        return self._root / f"{self._opened}.shard"
 
     def close(self) -> None:
         """End the file that is open."""
