@@ -284,7 +284,8 @@ class _Reader:
         else:
             # In what we wrote, the image's file may have a name that is not in its address.
             texts = [text for text in (known.get("file"), known.get("name"), url or name) if isinstance(text, str)]
-            found = (self.finder.find(read_address(text), where) for text in texts)
+            addresses = {address.paths: address for address in map(read_address, texts)}
+            found = (self.finder.find(address, where) for address in addresses.values())
             source = next((path for path in found if path is not None), None)
         items = [item for one in drawn for item in one.result if isinstance(item, dict)]
         stated = _stated_size(items, where) or _size(ours.get("size"), where)
