@@ -33,6 +33,7 @@ from .extras import (
     categories_of,
     document_extras,
     is_object,
+    others_of,
     with_attributes,
 )
 from .segmentation import run_lengths
@@ -151,6 +152,9 @@ class _Writer:
             extras["split"] = self.dataset.split
         members[KEY] = {**extras, **members.get(KEY, {})}
         members[CATEGORIES] = categories_of(self._labels, categories)
+        if others_of(members[CATEGORIES]) != categories:
+            # of categories that are not written: renamed, dropped, or one of two of a name
+            members[KEY].setdefault("attributes", {})[CATEGORIES] = categories
         return members
 
     def _sample(self, sample: Sample, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
