@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ BULK = 1
 
 # Images that are more than a batch, under way at once: each holds its padded copy and its label map in memory.
 LARGE_IMAGES = 2
+# While others wait, they get so many times the time of the model that large images get.
+OTHERS_SHARE = 3.0
 
 
 @dataclass(order=True, slots=True)
@@ -51,10 +54,18 @@ class Batcher:
     """A queue in front of the model and the one thread that empties it.
 
     One thread, because the model's own runtime already uses every core (or the one accelerator). Images that are more
-    than a batch by themselves go through in steps, one between two batches of others: nobody waits for a whole one.
+    than a batch by themselves go through in steps, between the batches of others: nobody waits for a whole one.
     """
 
-    def __init__(self, *, batch_size: int, batch_pixels: int, wait: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        batch_pixels: int,
+        wait: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._batch_size = batch_size
         self._batch_pixels = batch_pixels
         self._wait = wait
@@ -62,6 +73,9 @@ class Batcher:
         self._heap: list[_Item] = []
         # under way, those whose turn comes first in front; only the thread touches them
         self._large: list[_Large] = []
+        self._clock = clock
+        # seconds of the model that others may have before the next step of a large image
+        self._owed = 0.0
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
@@ -105,7 +119,11 @@ class Batcher:
                 if batch[0].pixels > self._batch_pixels:
                     self._large.append(_Large(batch[0], in_steps(batch[0].segmenter, [batch[0].image])))
                 else:
+                    started = self._clock()
                     self._predict(batch)
+                    self._owed -= self._clock() - started
+                    if self._owed > 0:
+                        continue
             self._step()
         for large in self._large:
             large.item.future.set_exception(RuntimeError("the server is stopping"))
@@ -123,7 +141,7 @@ class Batcher:
         if turn is None or turn.item.priority > urgent:
             return
         self._large.remove(turn)
-        started = time.perf_counter()
+        started = self._clock()
         try:
             next(turn.steps)
         except StopIteration as done:
@@ -133,7 +151,9 @@ class Batcher:
             self._failed(turn.item, error)
         else:
             self._large.append(turn)
-        self._metrics.stage_seconds.labels("predict").observe(time.perf_counter() - started)
+        taken = self._clock() - started
+        self._owed = OTHERS_SHARE * taken
+        self._metrics.stage_seconds.labels("predict").observe(taken)
 
     def _next_batch(self) -> list[_Item]:
         """Return the images of the next call of the model.

@@ -27,6 +27,7 @@ class Stepping:
 
     def __init__(self) -> None:
         self.seen: list[int] = []
+        self.clock = 0.0
         self.at_gate = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
 
@@ -34,6 +35,7 @@ class Stepping:
         self.at_gate.release()
         assert self.gate.acquire(timeout=60)
         self.seen.append(image.shape[1])
+        self.clock += 1
         if image.shape[0] == 13:
             raise RuntimeError("the model cannot take this")
         return Prediction(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 0.5)
@@ -56,7 +58,7 @@ def model() -> Stepping:
 
 @pytest.fixture
 def submit(model: Stepping) -> Any:
-    batcher = Batcher(batch_size=1, batch_pixels=100, wait=0.0, metrics=Metrics())
+    batcher = Batcher(batch_size=1, batch_pixels=100, wait=0.0, metrics=Metrics(), clock=lambda: model.clock)
 
     def send(width: int, priority: int = WAITING_PERSON, height: int = 20) -> Any:
         return batcher.submit(np.zeros((height, width, 3), np.uint8), model, priority)
@@ -69,11 +71,12 @@ def submit(model: Stepping) -> Any:
 def test_small_images_go_between_the_steps_of_a_large_one(model: Stepping, submit: Any) -> None:
     large = submit(100)
     assert model.at_gate.acquire(timeout=30)
-    people = [submit(width, height=1) for width in (1, 2, 3)]
+    people = [submit(width, height=1) for width in range(1, 8)]
     model.gate.release(100)
     assert large.result(30).score == 0.5
     assert all(person.result(30).score == 0.5 for person in people)
-    assert model.seen == [100, 1, 100, 2, 100, 3, 100, 100]
+    # three times the time for those who wait, all of it when nobody does
+    assert model.seen == [100, 1, 2, 3, 100, 4, 5, 6, 100, 7, 100, 100]
 
 
 def test_two_large_images_take_turns_and_a_third_one_waits(model: Stepping, submit: Any) -> None:
