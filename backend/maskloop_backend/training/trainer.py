@@ -29,6 +29,7 @@ from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import Architecture
 from ..model.fcn import backbone_layers, build_fcn, split_network
+from ..model.record import ModelRecord
 from ..registry.store import Registry
 from . import checkpoint
 from .batches import Batches, BatchSource, Draw, Emphasis, default_crop, stream
@@ -149,6 +150,7 @@ def train(
     validation: Dataset | None = None,
     resume: bool = False,
     restart: bool = False,
+    reuse: bool = False,
     initial: Bundle | None = None,
     emphasis: Emphasis | None = None,
     judge: Callable[[Bundle], Mapping[str, Any]] | None = None,
@@ -173,6 +175,7 @@ def train(
         resume: go on from the checkpoint of an interrupted training with the same settings and data; begin if there is
             none.
         restart: throw such a checkpoint away and begin anew.
+        reuse: where the registry has a version of the same settings, data and start, that one is the result.
         initial: a version to start from; the new version's parent. Classes are matched by name: those that the dataset
             lacks are dropped, those that the version lacks are added (:func:`~.growing.take_weights`).
         emphasis: which samples are drawn more often, and which less.
@@ -202,6 +205,12 @@ def train(
     fingerprint = hashlib.sha256(f"{examples.fingerprint} {measured.fingerprint}".encode()).hexdigest()
     progress = progress or Silent()
     settings = asked = settings.resolved()
+    if reuse:
+        for version in registry.versions():
+            if (
+                found := _earlier(registry.record(version), settings, fingerprint, initial, examples, measured)
+            ) is not None:
+                return found
     crop = settings.recipe.crop or default_crop(examples.shapes)
     name = f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis())}"
     if owner:
@@ -483,6 +492,24 @@ class _Loop:
         self.state = Progressed.from_json(record)
 
 
+def _earlier(
+    record: ModelRecord,
+    settings: TrainingSettings,
+    data: str,
+    initial: Bundle | None,
+    examples: Examples,
+    measured: Examples,
+) -> TrainingResult | None:
+    """Return what came out of the same training before, if that is what a version's record tells of."""
+    same = (record.settings, record.data_fingerprint, record.parent)
+    if same != (settings.to_json(), data, None if initial is None else initial.version):
+        return None
+    told = record.metrics
+    best = Evaluation(told["epoch"], told["holdout_miou"], told["pixel_accuracy"], dict(told["iou"]))
+    ids = tuple(examples.ids), tuple(measured.ids)
+    return TrainingResult(record.version, best, (best,), *ids, told["seconds"], told["stopped_early"])
+
+
 def _check_initial(initial: Bundle, settings: TrainingSettings) -> None:
     own = initial.record.architecture
     if (own.backbone, own.head) != (settings.backbone, settings.head):
@@ -499,7 +526,7 @@ def _head(head: bool) -> str:
 def _architecture(settings: TrainingSettings, classes: int, initial: Bundle | None) -> Architecture:
     if initial is None:
         return settings.architecture(classes)
-    return dataclasses.replace(initial.record.architecture, classes=classes)
+    return dataclasses.replace(initial.record.architecture, classes=classes, stride=settings.recipe.stride)
 
 
 def _freeze(model: keras.Model, settings: TrainingSettings) -> str:

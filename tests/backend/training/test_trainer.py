@@ -318,6 +318,22 @@ def test_it_logs_for_tensorboard(tmp_path: Path, dataset: Dataset) -> None:
     assert file.stat().st_size > 500
 
 
+@pytest.mark.slow
+def test_stages_go_on_after_those_that_are_done(tmp_path: Path, scenes: Path) -> None:
+    arguments = [str(scenes), "--home", str(tmp_path), *OPTIONS, "--epochs", "4", "--stride", "16", "--staged"]
+    registry = Registry(tmp_path)
+    whole = CliRunner().invoke(command, arguments)
+    assert whole.exit_code == 0, whole.output
+    coarse, fine = sorted(registry.versions(), key=lambda name: name.startswith("fcn16s"))
+    assert (coarse[:7], fine[:7]) == ("fcn32s-", "fcn16s-")
+    assert registry.record(fine).parent == coarse
+    registry.remove(fine)
+    again = CliRunner().invoke(command, [*arguments, "--resume", "--json"])
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["version"] == fine
+    assert sorted(registry.versions()) == sorted([coarse, fine])
+
+
 OPTIONS = ["--backbone", "small", "--epochs", "1", "--batch-size", "2", "--size", "64", "--validation", "0.3"]
 
 
