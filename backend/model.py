@@ -16,6 +16,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from maskloop_backend.serving.app import Server
 from maskloop_backend.serving.models import RegistrySource
 from maskloop_backend.serving.settings import Settings
+from maskloop_backend.studio.addresses import AddressPolicy
 
 
 @cache
@@ -24,7 +25,9 @@ def server() -> Server:
     home = Path(os.environ.get("MASKLOOP_HOME", Path.home() / ".maskloop"))
     url = os.environ.get("MASKLOOP_STUDIO_URL") or os.environ.get("LABEL_STUDIO_URL")
     token = os.environ.get("MASKLOOP_STUDIO_TOKEN") or os.environ.get("LABEL_STUDIO_API_KEY")
-    return Server(RegistrySource(home), Settings(home=home, studio_url=url, studio_token=token))
+    deny = os.environ.get("MASKLOOP_DENY_PRIVATE", "").lower() in ("1", "true", "yes", "on")
+    policy = AddressPolicy.parse([os.environ.get("MASKLOOP_ALLOW_HOSTS", "")], deny, url)
+    return Server(RegistrySource(home), Settings(home=home, studio_url=url, studio_token=token, policy=policy))
 
 
 class MaskloopModel(LabelStudioMLBase):  # type: ignore[misc]

@@ -67,17 +67,25 @@ def read(path: str | Path, format: str | None = None, **options: Any) -> Dataset
     """
     path = Path(path)
     name = format or detect(path)
-    folders = _part_folders(path, name)
+    module = load_format(name)
+    # Folders of parts are rare, and looking for them costs time: it is done for who asks for a part, and before giving up.
+    folders = _part_folders(path, name) if "split" in options else []
     if not folders:
-        dataset: Dataset = load_format(name).read(path, **format_options.checked(name, "read", options))
-        return dataset
+        try:
+            dataset: Dataset = module.read(path, **format_options.checked(name, "read", options))
+        except FormatError:
+            folders = _part_folders(path, name)
+            if not folders:
+                raise
+        else:
+            return dataset
     split, on_error = options.pop("split", None), options.get("on_error", "fail")
     own = format_options.checked(name, "read", options)
     chosen = [folder for folder in folders if split is None or folder.name == split]
     if not chosen:
         raise FormatError(f"{path} has no part {split!r}; there are: {', '.join(folder.name for folder in folders)}")
-    found = {folder.name: load_format(name).read(folder, **own) for folder in chosen}
-    return parts.joined(path, found, ErrorPolicy(on_error), name)
+    found = {folder.name: module.read(folder, **own) for folder in chosen}
+    return parts.joined(found, ErrorPolicy(on_error), name)
 
 
 def write(

@@ -119,12 +119,12 @@ def slow_bodies(rig: Rig) -> str:
 
 @attack(seconds=180)
 def deaf_clients(rig: Rig) -> str:
-    """Ask for 60 long answers and read none of them."""
+    """Ask for 30 long answers and read none of them."""
     server = rig.serve()
-    body = json.dumps(predict_body([data_uri(png(64, 64, 1))] * 5000)).encode()
+    body = json.dumps(predict_body([data_uri(png(64, 64, 1))] * 3000)).encode()
     server.request("POST", "/predict", predict_body([data_uri(png(64, 64, 1))]))
     with contextlib.ExitStack() as stack:
-        for _ in range(60):
+        for _ in range(30):
             deaf = stack.enter_context(socket.socket())
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", server.port))

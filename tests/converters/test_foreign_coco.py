@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as pycoco
 
 import maskloop_converters as mc
+from maskloop_converters.cli.convert import command
 from maskloop_converters.errors import DataError, FormatError, TargetError
+from maskloop_converters.registry import FORMATS
 from maskloop_converters.report import Tally
 
 FILES = Path(__file__).parents[1] / "fixtures" / "foreign" / "coco"
@@ -158,6 +161,8 @@ RIGHT: dict[str, tuple[dict[str, Any], dict[str, list[tuple[str, int]]], int]] =
         CAR,
         0,
     ),
+    "a category whose name is a number": (one(categories=[{"id": 1, "name": 7}]), {"1": [("7", 35)]}, 0),
+    "a category that stands twice": (one(categories=[{"id": 1, "name": "car"}] * 2), CAR, 1),
     "two categories of one name, one without annotations": (
         one(categories=[{"id": 2, "name": "car"}, {"id": 1, "name": "car"}]),
         CAR,
@@ -234,12 +239,35 @@ def test_a_bad_record_of_the_index_is_skipped_not_the_file(tmp_path: Path, name:
     assert said.counts == {"annotations skipped": 1}
 
 
-def test_parts_that_contradict_each_other_are_refused_with_both_readings(tmp_path: Path) -> None:
-    for part, name in (("train", "car"), ("val", "bus")):
-        (tmp_path / f"instances_{part}.json").write_text(json.dumps(one(categories=[{"id": 1, "name": name}])))
-    with pytest.raises(FormatError, match=r"'train' has 1 'car', 'val' has 1 'bus'; .*--part"):
-        mc.read(tmp_path)
-    assert len(list(mc.read(tmp_path, split="val"))) == 1
+@pytest.mark.parametrize("to", FORMATS)
+def test_parts_that_number_their_labels_differently_are_joined_by_name(tmp_path: Path, to: str) -> None:
+    """A class that one part lacks shifts the numbers of the others: names say which is which."""
+    lists = {"train": [(1, "car"), (2, "bus")], "val": [(1, "bus"), (3, "sign")]}
+    (tmp_path / "in").mkdir()
+    for part, names in lists.items():
+        categories = [{"id": k, "name": name} for k, name in names]
+        (tmp_path / "in" / f"instances_{part}.json").write_text(
+            json.dumps(one(image={"file_name": f"{part}.png"}, categories=categories))
+        )
+    dataset = mc.read(tmp_path / "in")
+    assert [(label.id, label.name) for label in dataset.labels.labels] == [(1, "car"), (2, "bus"), (3, "sign")]
+    right = {"1": [("car", 35)], "val/1": [("bus", 35)]}
+    assert found(dataset) == right
+    assert dataset.notes.counts["labels that parts number differently, joined by their names"] == 1
+    mc.convert(tmp_path / "in", tmp_path / "out", to, verify=True)
+    assert found(mc.read(tmp_path / "out")) == right
+    assert len(list(mc.read(tmp_path / "in", split="val"))) == 1
+
+
+def test_equal_records_that_stand_twice_are_one(tmp_path: Path) -> None:
+    document = one()
+    document["images"] *= 2
+    samples, said = read_one(tmp_path, document)
+    assert samples == CAR
+    assert said.total == 1
+    document["images"] = [document["images"][0], {**document["images"][0], "file_name": "b.png"}]
+    with pytest.raises(FormatError, match="image id 1 stands twice"):
+        read_one(tmp_path, document)
 
 
 def test_strict_refuses_what_was_not_taken(tmp_path: Path) -> None:
@@ -253,3 +281,51 @@ def test_no_sample_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no sample"):
         mc.convert(tmp_path / "x.json", tmp_path / "out", "png")
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_lies_beside_the_files_that_are_read_is_said(tmp_path: Path) -> None:
+    for name in ("instances_train", "person_keypoints_train"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(one()))
+    dataset = mc.read(tmp_path)
+    assert found(dataset) == CAR
+    assert dataset.notes.lines() == [
+        "1 JSON files of another kind beside those that are read (person_keypoints_train.json)"
+    ]
+    (tmp_path / "instances_val.json").write_text('{"images": [')
+    with pytest.raises(FormatError, match=r"instances_val\.json"):
+        list(mc.read(tmp_path))
+    dataset = mc.read(tmp_path, on_error="skip")
+    assert found(dataset) == CAR
+    assert dataset.skipped.counts == {"files skipped": 1}
+
+
+def test_nan_in_other_fields_is_null(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(one(image={"license": float("nan"), "tags": [float("inf"), 2]})))
+    dataset = mc.read(tmp_path / "x.json")
+    (only,) = dataset
+    assert only.attributes == {"license": None, "tags": [None, 2]}
+    assert dataset.notes.total == 1
+    mc.convert(tmp_path / "x.json", tmp_path / "out", "png", verify=True)
+
+
+def test_results_are_read_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps(one()))
+    (tmp_path / "results.json").write_text(json.dumps([{**one()["annotations"][0], "score": 0.5}]))
+    words = ["results.json", "out", "--to", "png", "--images-of", "truth.json"]
+    done = CliRunner().invoke(command, [str(tmp_path / w) if w.endswith("json") or w == "out" else w for w in words])
+    assert done.exit_code == 0, done.output
+    (only,) = mc.read(tmp_path / "out")
+    assert [region.score for region in only.regions] == [0.5]
+
+
+def test_a_file_names_no_image_outside_its_folders(tmp_path: Path) -> None:
+    """What stands under our key may be anybody's: it brings no file of the reader's disk into an output."""
+    secret, dataset = tmp_path / "secret" / "a.png", tmp_path / "dataset"
+    secret.parent.mkdir()
+    dataset.mkdir()
+    Image.new("RGB", (20, 12)).save(secret)
+    for name in ("source", "name"):
+        document = one(image={"file_name": "b.png", "maskloop": {name: str(secret)}})
+        (dataset / "x.json").write_text(json.dumps(document))
+        for sample in mc.read(dataset / "x.json"):
+            assert sample.image.source is None

@@ -23,10 +23,13 @@ home = click.option(
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
+# Where Label Studio answers unless it is told otherwise.
+STUDIO_URL = "http://localhost:8080"
+
 studio_url = click.option(
     "--studio-url",
     envvar="MASKLOOP_STUDIO_URL",
-    default="http://localhost:8080",
+    default=STUDIO_URL,
     show_default=True,
     show_envvar=True,
     help="Where Label Studio answers.",
@@ -37,6 +40,26 @@ studio_token = click.option(
     envvar="MASKLOOP_STUDIO_TOKEN",
     show_envvar=True,
     help="A Label Studio personal access token or legacy token (Account & Settings). Better in the variable than here.",
+)
+
+allow_hosts = click.option(
+    "--allow-hosts",
+    multiple=True,
+    metavar="HOST,...",
+    envvar="MASKLOOP_ALLOW_HOSTS",
+    show_envvar=True,
+    help="Fetch images from these hosts and Label Studio only: names, '*.example.com', 'minio:9000', '10.1.0.0/16', "
+    "separated by commas; '*' is every public one. Default: from every host that stands in a task.",
+)
+
+deny_private = click.option(
+    "--deny-private/--no-deny-private",
+    default=False,
+    show_default=True,
+    envvar="MASKLOOP_DENY_PRIVATE",
+    show_envvar=True,
+    help="Fetch no images from private networks and this machine, unless --allow-hosts names the host. The Docker image "
+    "sets it.",
 )
 
 backend_user = click.option(

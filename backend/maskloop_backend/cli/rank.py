@@ -19,6 +19,8 @@ from . import options, quiet
 )
 @options.studio_url
 @options.studio_token
+@options.allow_hosts
+@options.deny_private
 @click.option("--model", "version", metavar="VERSION", help="The version that is asked.  [default: the served one]")
 @click.option("--strategy", default="default", show_default=True, help="See above.")
 @click.option("--budget", type=click.IntRange(1), help="Size of the batch that is chosen together.  [default: all]")
@@ -37,6 +39,8 @@ def command(
     project: str | None,
     studio_url: str,
     studio_token: str | None,
+    allow_hosts: tuple[str, ...],
+    deny_private: bool,
     version: str | None,
     strategy: str,
     budget: int | None,
@@ -79,6 +83,7 @@ def command(
     from ..active.ranking import rank
     from ..active.strategies import STRATEGIES, looks_at_labelled
     from ..registry import Registry
+    from ..studio.addresses import AddressPolicy
     from ..studio.client import StudioClient
     from ..studio.images import ImageFetcher
     from .progress import bar
@@ -99,7 +104,9 @@ def command(
         elif project is not None:
             token = options.required_token(studio_token)
             client = stack.enter_context(StudioClient(studio_url, token))
-            of_project = partial(sources.from_project, client, ImageFetcher(studio_url, token), project, lost=_left_out)
+            policy = AddressPolicy.parse(allow_hosts, deny_private, client.url)
+            fetcher = ImageFetcher(client.url, token, policy=policy)
+            of_project = partial(sources.from_project, client, fetcher, project, lost=_left_out)
             found = of_project()
             if labelled is None and looks_at_labelled(chosen):
                 known = of_project(annotated=True)

@@ -19,12 +19,18 @@ from . import options, quiet
 @click.argument("source", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--project", metavar="ID|TITLE", help="A Label Studio project, instead of SOURCE.")
 @click.option(
+    "--images-from",
     "--images",
+    "images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
     help="The folder with SOURCE's images, where they are not beside it.",
 )
 @options.studio_url
 @options.studio_token
+@options.allow_hosts
+@options.deny_private
+@click.option("--foreign-studio", is_flag=True, hidden=True)
 @click.option("--from", "start", metavar="VERSION", show_default="the serving one", help="Version to start from.")
 @click.option("--fresh", is_flag=True, help="Start from no version: new weights, everything learned anew.")
 @click.option(
@@ -110,6 +116,9 @@ def command(
     progress_file: Path | None,
     home: Path,
     as_json: bool,
+    allow_hosts: tuple[str, ...],
+    deny_private: bool,
+    foreign_studio: bool,
     **overrides: Any,
 ) -> None:
     """Make a better model of what annotators labelled and corrected, or change nothing.
@@ -132,7 +141,7 @@ def command(
     if (source is None) == (project is None):
         raise click.UsageError("give either SOURCE, a dataset on disk, or --project, one of a Label Studio")
     if images is not None and source is None:
-        raise click.UsageError("--images is for SOURCE; a project's images come from Label Studio")
+        raise click.UsageError("--images-from is for SOURCE; a project's images come from Label Studio")
     if fresh and start:
         raise click.UsageError("--fresh starts from no version, --from names one")
     if resume and restart:
@@ -142,7 +151,9 @@ def command(
     from ..loop.progress import ProgressFile, RetrainProgress, TerminalRetraining, Together
     from ..loop.retraining import Plan, StudioProject, retrain
     from ..registry import Registry
+    from ..studio.addresses import AddressPolicy
     from ..studio.client import StudioClient
+    from ..studio.errors import http_address
     from ..studio.images import ImageFetcher
     from ..training.trainer import TrainingInterrupted
 
@@ -160,8 +171,10 @@ def command(
             progress = Together(watchers)
             what: Path | StudioProject
             if source is None:
-                client = stack.enter_context(StudioClient(studio_url, token or ""))
-                what = StudioProject(client, ImageFetcher(studio_url, token), project or "")
+                own = None if foreign_studio else http_address(studio_url, "--studio-url")
+                policy = AddressPolicy.parse(allow_hosts, deny_private, own)
+                client = stack.enter_context(StudioClient(studio_url, token or "", policy))
+                what = StudioProject(client, ImageFetcher(client.url, token, policy=policy), project or "")
             else:
                 what = source
             result = retrain(what, Registry(home), plan, progress)

@@ -35,9 +35,12 @@ from . import options
     "--studio-url",
     envvar="MASKLOOP_STUDIO_URL",
     show_envvar=True,
-    help="Where Label Studio answers. Default: what it says of itself, which is wrong from another container.",
+    help="Where Label Studio answers; a token goes there only. Default: http://localhost:8080 if there is a token, else "
+    "what Label Studio says of itself, which is wrong from another container.",
 )
 @options.studio_token
+@options.allow_hosts
+@options.deny_private
 @click.option(
     "--basic-auth-user",
     envvar="MASKLOOP_BASIC_AUTH_USER",
@@ -59,6 +62,13 @@ from . import options
 @click.option("--min-area", default=1, show_default=True, type=click.IntRange(1), help="Leave out smaller regions, px.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Images a call of the model.")
 @click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
+@click.option(
+    "--image-mb",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(64),
+    help="Memory for images between decoding and answer; more of them wait.",
+)
 @click.option("--max-body-mb", default=128, show_default=True, type=click.IntRange(1), help="Largest request.")
 @click.option("--max-tasks", default=10_000, show_default=True, type=click.IntRange(1), help="Tasks of one request.")
 @click.option(
@@ -89,7 +99,11 @@ def command(
     min_area: int,
     basic_auth_user: str | None,
     basic_auth_password_file: Path | None,
+    studio_url: str | None,
+    allow_hosts: tuple[str, ...],
+    deny_private: bool,
     cache_mb: int,
+    image_mb: int,
     max_body_mb: int,
     **values: Any,
 ) -> None:
@@ -103,12 +117,25 @@ def command(
     from ..serving.models import RegistrySource
     from ..serving.server import serve
     from ..serving.settings import Settings
+    from ..studio.addresses import AddressPolicy
+    from ..studio.errors import http_address
     from ..studio.predictions import PredictionOptions
 
+    if studio_url is None and values["studio_token"]:
+        # never to an address that others say: whoever calls /setup would get the token
+        studio_url = options.STUDIO_URL
+        click.echo(
+            f"the Label Studio token is used with {studio_url} only; --studio-url says another address", err=True
+        )
+    if studio_url is not None:
+        studio_url = http_address(studio_url, "--studio-url")
     settings = Settings(
         home=home,
         credentials=_credentials(basic_auth_user, basic_auth_password_file),
+        studio_url=studio_url,
+        policy=AddressPolicy.parse(allow_hosts, deny_private, studio_url),
         cache_bytes=cache_mb << 20,
+        image_bytes=image_mb << 20,
         max_body=max_body_mb << 20,
         **values,
     )

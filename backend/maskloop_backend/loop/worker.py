@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..studio.addresses import AddressPolicy
 from .queue import Job, JobQueue, State
 
 logger = logging.getLogger("maskloop.loop")
@@ -51,10 +52,12 @@ class Studio(NamedTuple):
     Attributes:
         url: without a trailing slash.
         token: legacy or personal access token.
+        policy: of the addresses that may be asked; None for every one.
     """
 
     url: str
     token: str
+    policy: AddressPolicy | None = None
 
     def __repr__(self) -> str:
         """Show no token."""
@@ -180,6 +183,7 @@ class Worker:
             # nobody is there to decide: what is gone is left out, counted, and said in the result
             *("--on-error", "skip", "--effort", self._effort, "--progress-file", str(directory / PROGRESS_FILE)),
             *("--home", str(self._queue.home)),
+            *_address_options(studio.policy),
         ]
         environment = {**os.environ, "MASKLOOP_STUDIO_URL": studio.url, "MASKLOOP_STUDIO_TOKEN": studio.token}
         with contextlib.ExitStack() as files:
@@ -244,6 +248,13 @@ class Worker:
             shutil.rmtree(self._queue.directory(old), ignore_errors=True)
         logger.info("job_over job=%d state=%s error=%s", job.id, state, json.dumps(error))
         self._finished(self._queue.job(job.id))
+
+
+def _address_options(policy: AddressPolicy | None) -> list[str]:
+    if policy is None or not policy.restricts:
+        return []
+    # what /setup said of Label Studio's address is not the operator's word
+    return [*policy.arguments(), *([] if policy.own else ["--foreign-studio"])]
 
 
 @contextmanager

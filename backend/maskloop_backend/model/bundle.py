@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from maskloop_converters import __version__
 from maskloop_converters.atomic import atomic_directory
@@ -29,6 +30,8 @@ from .record import (
     verify,
     version_name,
 )
+from .weights.errors import WeightsError
+from .weights.keras_files import check_self_contained, open_file
 
 __all__ = ["Bundle", "BundleError", "ModelRecord", "read_record", "verify"]
 
@@ -145,11 +148,20 @@ class Bundle:
             BundleError: damaged, half-written or changed; the message names the file.
         """
         record = verify(directory)
+        path = directory / WEIGHTS_FILE
+        try:
+            with open_file(path) as file:
+                check_self_contained(file)
+        except WeightsError as error:
+            raise BundleError(f"{directory}: the weights of {record.version} are not safe to read: {error}") from error
         model = build_fcn(record.architecture, preprocessing=record.preprocessing, dtype=dtype, blank=True)
         try:
-            model.load_weights(directory / WEIGHTS_FILE)
+            model.load_weights(path)
         except (ValueError, OSError, KeyError) as error:
             raise BundleError(
                 f"{directory}: the weights do not fit the network of {record.version}: {error}"
             ) from error
+        for weight in model.weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                raise BundleError(f"{path}: {weight.path} of {record.version} is not finite everywhere")
         return cls(model, record)

@@ -13,17 +13,51 @@ from typing import Any
 from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Label, LabelSet
 
+from ..json_files import read_json
 from .backbones.table import BACKBONES
 from .config import STRIDES, Architecture, Preprocessing
+from .inputs import checked
 
 RECORD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.weights.h5"
 # Raised when a reader of older records could misread newer ones.
 RECORD_FORMAT = 1
+# Bytes of a record. It grows with the classes and evaluations, to some hundred kilobytes.
+MOST_RECORD = 16 << 20
 
 VERSION_PATTERN = re.compile(
     rf"fcn({'|'.join(map(str, STRIDES))})s-({'|'.join(map(re.escape, BACKBONES))})-\d{{8}}-[0-9a-f]{{8}}"
 )
+
+
+_CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NESTED = ("architecture", "preprocessing", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The types of a record's own fields, as JSON has them."""
+
+    created: str
+    code_version: str
+    version: str
+    sha256: str
+    max_side: int | None
+    metrics: dict[str, Any]
+    settings: dict[str, Any]
+    parent: str | None
+    data_fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """The types of a label set, as JSON has them."""
+
+    labels: list[Any]
+    ignore_id: int | None
+    background_id: int | None
 
 
 class BundleError(DataError):
@@ -101,27 +135,18 @@ class ModelRecord:
                 "a newer maskloop may have written it"
             )
         body = {key: value for key, value in values.items() if key != "record_sha256"}
-        if values.get("record_sha256") != _digest(body):
+        try:
+            digest = _digest(body)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{where}: malformed record: {error}") from error
+        if values.get("record_sha256") != digest:
             raise BundleError(
                 f"{where}: the record was changed after it was saved (its checksum disagrees). "
                 "Model versions are immutable: save a new one instead"
             )
         try:
-            return cls(
-                version=body["version"],
-                sha256=body["sha256"],
-                architecture=Architecture.from_json(body["architecture"]),
-                preprocessing=Preprocessing.from_json(body["preprocessing"]),
-                labels=_labels_from_json(body["labels"]),
-                max_side=body["max_side"],
-                metrics=body["metrics"],
-                settings=body["settings"],
-                parent=body["parent"],
-                created=body["created"],
-                code_version=body["code_version"],
-                data_fingerprint=body["data_fingerprint"],
-            )
-        except (KeyError, TypeError, MaskloopError) as error:
+            return _from_values(body)
+        except (KeyError, TypeError, ValueError, RecursionError, MaskloopError) as error:
             raise BundleError(f"{where}: malformed record: {error}") from error
 
 
@@ -133,7 +158,7 @@ def read_record(directory: Path) -> ModelRecord:
     """
     path = directory / RECORD_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, most=MOST_RECORD)
     except FileNotFoundError as error:
         raise BundleError(f"{directory} holds no model version: there is no {RECORD_FILE}") from error
     except (OSError, ValueError) as error:
@@ -159,6 +184,40 @@ def verify(directory: Path) -> ModelRecord:
             f"{record.sha256[:16]}...): the file is damaged or was replaced"
         )
     return record
+
+
+def _from_values(values: Mapping[str, Any]) -> ModelRecord:
+    """Return the record of JSON values, all of them checked: what is wrong here would break whoever uses it later."""
+    plain = {key: value for key, value in values.items() if key != "format"}
+    architecture = Architecture.from_json(plain["architecture"])
+    labels = _labels_from_json(plain["labels"])
+    # the fields that are records of their own are checked above, as what they become
+    typed = checked(_Plain, {key: value for key, value in plain.items() if key not in _NESTED})
+    if len(labels.classes) != architecture.classes:
+        raise DataError(f"the network has {architecture.classes} classes, the labels {len(labels.classes)}")
+    if typed["max_side"] is not None and typed["max_side"] < 1:
+        raise DataError(f"max_side is {typed['max_side']}; expected a number of pixels from 1, or null")
+    if not _CREATED.fullmatch(typed["created"]):
+        raise DataError(f"created is {typed['created']!r}; expected a time like 2026-11-22T10:15:00Z")
+    if not _SHA256.fullmatch(typed["sha256"]):
+        raise DataError(f"sha256 is {typed['sha256']!r}; expected 64 hex digits")
+    _check_text(plain)
+    preprocessing = Preprocessing.from_json(plain["preprocessing"])
+    return ModelRecord(architecture=architecture, preprocessing=preprocessing, labels=labels, **typed)
+
+
+def _check_text(values: Any) -> None:
+    """Raise DataError where any text has control characters: it would speak to the terminal of whoever lists it."""
+    if isinstance(values, str):
+        if _CONTROL.search(values):
+            raise DataError(f"{values[:80]!r} has control characters")
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            _check_text(key)
+            _check_text(value)
+    elif isinstance(values, list):
+        for value in values:
+            _check_text(value)
 
 
 def version_name(architecture: Architecture, created: str, sha256: str) -> str:
@@ -190,8 +249,9 @@ def _labels_to_json(labels: LabelSet) -> dict[str, Any]:
 
 
 def _labels_from_json(values: Mapping[str, Any]) -> LabelSet:
+    roles = checked(_Roles, values)
     labels = tuple(
         Label(x["id"], x["name"], None if x["color"] is None else tuple(x["color"]), x["thing"])
-        for x in values["labels"]
+        for x in (checked(Label, label) for label in roles["labels"])
     )
-    return LabelSet(labels, ignore_id=values["ignore_id"], background_id=values["background_id"])
+    return LabelSet(labels, ignore_id=roles["ignore_id"], background_id=roles["background_id"])

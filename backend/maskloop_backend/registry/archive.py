@@ -13,12 +13,11 @@ from typing import IO
 from maskloop_converters.atomic import atomic_file
 
 from ..model import record as records
-from ..model.record import RECORD_FILE, VERSION_PATTERN, WEIGHTS_FILE, BundleError, ModelRecord
+from ..model.record import MOST_RECORD, RECORD_FILE, VERSION_PATTERN, WEIGHTS_FILE, BundleError, ModelRecord
 from .history import RegistryError
 
 # VGG16's weights are 0.5 GB.
 MOST_WEIGHTS = 4 << 30
-MOST_RECORD = 16 << 20
 
 _BLOCK = 512
 _COPIED = 1 << 20
@@ -86,7 +85,7 @@ def _take(archive: IO[bytes], path: Path, directory: Path, name: str, most: int)
     version, _, found = member.name.partition("/")
     if not member.isreg() or found != name or not VERSION_PATTERN.fullmatch(version):
         raise RegistryError(f"{path}: expected the file VERSION/{name}, found {member.name!r}")
-    if member.size > most:
+    if not 0 <= member.size <= most:
         raise RegistryError(f"{path}: {name} has {member.size} bytes, the most is {most}")
     left = member.size
     with (directory / name).open("xb") as out:

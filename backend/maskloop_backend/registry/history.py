@@ -12,9 +12,13 @@ from typing import Any, Literal
 from maskloop_converters.atomic import atomic_file
 from maskloop_converters.errors import DataError
 
+from ..json_files import read_json
+
 # The file is read once a second and rewritten whole; a project that retrains every hour fills this in a month.
 KEPT_CHANGES = 1000
 KEPT_BEFORE = 100
+# A thousand changes with long reasons.
+MOST_BYTES = 4 << 20
 
 
 class RegistryError(DataError):
@@ -82,7 +86,7 @@ def read(path: Path) -> Serving | None:
         RegistryError: it is damaged.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, most=MOST_BYTES)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -91,7 +95,7 @@ def read(path: Path) -> Serving | None:
         ) from error
     try:
         return _from_json(values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RegistryError(
             f'{path}: expected {{"version": NAME}}, got {str(values)[:200]}; '
             "`maskloop models promote VERSION` writes it anew"
@@ -105,7 +109,9 @@ def write(path: Path, serving: Serving) -> None:
 
 
 def _from_json(values: Mapping[str, Any]) -> Serving:
-    version, before = values["version"], values.get("before", [])
-    if not isinstance(version, str) or not all(isinstance(name, str) for name in before):
+    version, before, changes = values["version"], values.get("before", []), values.get("changes", [])
+    if not all(isinstance(name, str) for name in (version, *before)):
         raise TypeError("version names are text")
-    return Serving(version, tuple(before), tuple(Change(**change) for change in values.get("changes", [])))
+    if not all(isinstance(text, str) for change in changes for text in change.values()):
+        raise TypeError("what is said of a change is text")
+    return Serving(version, tuple(before), tuple(Change(**change) for change in changes))

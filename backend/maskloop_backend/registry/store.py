@@ -6,7 +6,7 @@ Whatever interrupts it (kill -9, a full disk, two processes at once), a version 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..model import record as records
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
 from . import archive, history
 from .history import RegistryError, Serving
+from .trial import try_version
 
 if TYPE_CHECKING:
     from ..model.bundle import Bundle
@@ -34,10 +35,13 @@ class Registry:
 
     Args:
         home: the directory where maskloop keeps everything; made when something is first written.
+        trial: tries the version in a directory before it is imported or promoted and raises BundleError where it
+            fails; None is :func:`~.trial.try_version`, which needs Keras.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, trial: Callable[[Path], None] | None = None) -> None:
         self.home = home
+        self._trial = trial or try_version
         self.models = home / "models"
         self._serving = home / "serving.json"
 
@@ -69,7 +73,9 @@ class Registry:
         """
         from ..model.bundle import Bundle
 
-        return Bundle.load(self._directory(version), dtype=dtype)
+        loaded = Bundle.load(self._directory(version), dtype=dtype)
+        _own_name(loaded.record, version)
+        return loaded
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first; a damaged one is listed too, so that it can be seen."""
@@ -156,7 +162,7 @@ class Registry:
         return history.read(self._serving)
 
     def promote(self, version: str, *, reason: str = "") -> None:
-        """Make a version the one that is served, after checking it; servers that run follow within about a second.
+        """Make a version the one that is served, after checking and trying it; servers that run follow within about a second.
 
         Args:
             version: its name.
@@ -164,9 +170,10 @@ class Registry:
 
         Raises:
             RegistryError: there is no such version.
-            BundleError: it is damaged; what was served before stays.
+            BundleError: it is damaged, or predicts no numbers; what was served before stays.
         """
         self.verify(version)
+        self._trial(self._directory(version))
         with self._writing():
             # again: `remove` and `gc` hold the same lock, and may have come before
             self._directory(version)
@@ -216,7 +223,7 @@ class Registry:
     def add_archive(self, path: Path) -> str:
         """Add the version of an exported file and return its name; one that is here already stays as it is.
 
-        Nothing in the file is executed, nor does it say where anything is written.
+        Nothing in the file is executed, nor does it say where anything is written. The version is tried before it is added.
 
         Raises:
             RegistryError: it is no such file, it is cut off, or something in it is too big.
@@ -226,6 +233,7 @@ class Registry:
             aside = Path(folder, "bundle")
             aside.mkdir()
             record = archive.unpack(path, aside)
+            self._trial(aside)
             for written in (*aside.iterdir(), aside):
                 sync(written)
             self._place(aside, record)
@@ -289,7 +297,7 @@ class Registry:
             # gone at once; whoever holds the lock next removes what a kill leaves
             aside = directory.with_name(f"{_ASIDE}{directory.name}")
             directory.rename(aside)
-            shutil.rmtree(aside)
+            _clear(aside)
         # after the space is free: a rollback passes over what is not there
         serving = history.read(self._serving)
         gone = [directory.name for directory in directories if serving and directory.name in serving.before]
@@ -318,7 +326,7 @@ class Registry:
         """Hold the only right to change anything, and clear what killed processes left half-written."""
         with held(self.models / ".lock"):
             for left in self.models.glob(f"{_ASIDE}*"):
-                shutil.rmtree(left)
+                _clear(left)
             for left in self.home.glob(f".{self._serving.name}.*.partial"):
                 left.unlink()
             yield
@@ -331,8 +339,16 @@ def _own_name(record: ModelRecord, version: str) -> ModelRecord:
     return record
 
 
+def _clear(path: Path) -> None:
+    """Remove a directory with all that is in it; of a link only the link, as what it leads to is not ours."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
+    return sum(path.lstat().st_size for path in directory.rglob("*"))
 
 
 def _now() -> str:

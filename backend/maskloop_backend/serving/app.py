@@ -7,24 +7,26 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 from maskloop_converters.errors import MaskloopError
 
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
-from ..studio.errors import public_url
+from ..studio.errors import public_url, without_queries
 from ..studio.login import BackendLogin
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
+from .auth import names_loopback
 from .batching import Batcher
 from .cache import PredictionCache
-from .limits import Refusal, parse, read_body, reason_phrase, without_queries
+from .limits import Refusal, parse, read_body, reason_phrase
 from .logs import log
 from .metrics import Metrics
 from .models import Models, ModelSource
@@ -32,6 +34,8 @@ from .pipeline import Job, Outcome, Pipeline
 from .projects import Projects, project_id
 from .rollouts import Rollouts
 from .settings import Settings
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 # An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
 WHOLE_SECONDS = 1.0
@@ -115,7 +119,12 @@ class Server:
         self.options = options or PredictionOptions()
         self.metrics = Metrics()
         self.models = Models(models, self.metrics)
-        self.projects = Projects(studio_url=settings.studio_url, studio_token=settings.studio_token)
+        self.projects = Projects(
+            studio_url=settings.studio_url,
+            studio_token=settings.studio_token,
+            policy=settings.policy,
+            fetch_seconds=settings.fetch_seconds,
+        )
         self.queue = JobQueue(
             settings.home, train_after=settings.train_after if settings.training else None, quiet=settings.quiet
         )
@@ -144,6 +153,8 @@ class Server:
             window=2 * settings.batch_size + settings.fetchers,
             keepalive=settings.keepalive,
             metrics=self.metrics,
+            image_bytes=settings.image_bytes,
+            studio_url=settings.studio_url,
         )
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
         self.models.look()
@@ -156,7 +167,7 @@ class Server:
         """Return how to reach a project's Label Studio, or what is missing for that."""
         connection = self.projects.connection(project)
         if connection.url and connection.token:
-            return Studio(connection.url, connection.token)
+            return Studio(connection.url, connection.token, self.settings.policy)
         missing = "token" if connection.url else "address" if connection.token else "address and token"
         return (
             f"the {missing} of Label Studio: give --studio-url and MASKLOOP_STUDIO_TOKEN to `maskloop serve`, or open "
@@ -254,6 +265,12 @@ class _Gate:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.started = time.perf_counter()
         credentials = self._server.settings.credentials
+        if credentials is None and not names_loopback(req.get_header("Host")):
+            raise Refusal(
+                403,
+                "Without credentials only this machine may ask, as localhost or 127.0.0.1; under another name set "
+                "MASKLOOP_BASIC_AUTH_PASSWORD and --basic-auth-user",
+            )
         if credentials is not None and not credentials.accepts(req.get_header("Authorization")):
             given = "wrong" if req.get_header("Authorization") else "missing"
             raise Refusal(
@@ -323,6 +340,11 @@ def _json(resp: falcon.Response, value: Any) -> None:
     resp.content_type = falcon.MEDIA_JSON
 
 
+def _request(model: type[_Body], req: falcon.Request, settings: Settings) -> _Body:
+    limit = settings.body_limit(req.path)
+    return parse(model, read_body(req, limit), limit)
+
+
 class _Resource:
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -360,8 +382,10 @@ class _OpenApi(_Resource):
 class _Setup(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        setup = parse(schemas.SetupRequest, read_body(req, server.settings.body_limit(req.path)))
+        setup = _request(schemas.SetupRequest, req, server.settings)
         req.context.fields = {"project": project_id(setup.project)}
+        # nothing is remembered of what is no label config
+        server.projects.config(setup.label_config)
         server.projects.remember(
             setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
         )
@@ -386,13 +410,12 @@ class _Setup(_Resource):
 class _Webhook(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        event = parse(schemas.WebhookRequest, read_body(req, server.settings.body_limit(req.path)))
+        event = _request(schemas.WebhookRequest, req, server.settings)
         req.context.fields = {"action": event.action if event.action in ACTIONS else "other"}
         if event.action == "START_TRAINING" and not server.settings.training:
             raise Refusal(409, "This backend does not train: it was started with --no-training")
         try:
-            # shallow: masks of a million numbers need not be copied
-            job = server.queue.notice({key: value for key, value in event if key in event.model_fields_set})
+            job = server.queue.notice(event.model_dump(exclude_unset=True))
         except sqlite3.Error as error:
             raise Refusal(507, f"The event could not be stored: {error}") from error
         server.worker.wake()
@@ -435,7 +458,7 @@ def _found(queue: JobQueue, number: int) -> TrainingJob:
 class _Predict(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        request = parse(schemas.PredictRequest, read_body(req, server.settings.body_limit(req.path)))
+        request = _request(schemas.PredictRequest, req, server.settings)
         context = request.params.context if request.params else None
         req.context.fields = {
             "project": project_id(request.project),
@@ -450,12 +473,7 @@ class _Predict(_Resource):
         server.admission.enter(many=many)
         stream = _PredictionStream(lambda: server.admission.leave(many=many))
         try:
-            # Predictions of older versions come along in full; they must not fill the memory while this one is made.
-            kept = ("id", "data")
-            tasks = [{key: value for key, value in task.items() if key in kept} for task in request.tasks]
-            label_config, project = request.label_config, request.project
-            del request
-            job = server.job(tasks, label_config, project, context)
+            job = server.job(request.tasks, request.label_config, request.project, context)
             whole = stream.begin(server.pipeline.run(job), strict=context is not None, settings=server.settings)
         except BaseException:
             stream.close()

@@ -1,4 +1,4 @@
-"""HTTP basic auth: the only kind that Label Studio sends."""
+"""Who may ask: HTTP basic auth, the only kind that Label Studio sends; without it, this machine under its own names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
 from dataclasses import dataclass, field
 
 
@@ -48,6 +49,33 @@ class Credentials:
         # A text that Latin-1 cannot hold can only come as UTF-8; comparing it twice keeps the time the same.
         found |= hmac.compare_digest(_digest(given), _digest(_latin1_or_utf8(text)))
         return found
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, a name or a number, is this machine as only it sees itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def names_loopback(header: str | None) -> bool:
+    """Return whether a Host header names this machine.
+
+    A page on the internet can let its own name lead to 127.0.0.1 (DNS rebinding) and have the browser of whoever looks
+    at it ask this server; the name it goes by stays in the header.
+
+    Args:
+        header: the header's value, None where the request has none: browsers always send one.
+    """
+    if header is None:
+        return True
+    host, colon, port = header.strip().rpartition(":")
+    if not colon or not port.isdigit() or host.endswith(":"):
+        host = header.strip()
+    return is_loopback(host)
 
 
 def _digest(value: bytes) -> bytes:

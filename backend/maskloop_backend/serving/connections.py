@@ -41,6 +41,8 @@ LOOK_SECONDS = 0.5
 ACCEPTED = 100
 # What a connection that nobody uses any more owes.
 IDLE = "sending the next request"
+# A body of no more bytes is always received.
+SMALL_BYTES = 256 << 10
 # The bodies being received and worked on may have so many times the largest body's bytes together.
 BODIES = 4
 
@@ -88,10 +90,10 @@ class Door:
         credentials = self.settings.credentials
         return credentials is None or credentials.accepts(authorization)
 
-    def hold(self, size: int) -> bool:
+    def hold(self, size: int, *, always: bool = False) -> bool:
         """Note bytes of a body; return False, and note nothing, where all bodies together would become too large."""
         with self._lock:
-            if size > 0 and self._held + size > BODIES * self.settings.max_body:
+            if not always and self._held + size > BODIES * self.settings.max_body:
                 return False
             self._held += size
             return True
@@ -110,15 +112,18 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     on to the application with the body gone, which refuses it as it refuses one without a body.
     """
 
+    error: Error | None
+
     def __init__(self, adj: Any, door: Door) -> None:
         super().__init__(adj)
+        self.error = None
         self._door = door
         self._looked = False
         self._held = 0
         # bytes of the body that are taken, or thrown away
         self._limit = 0
         # what the client is told once its body is thrown away
-        self._too_large = False
+        self._verdict: Error | None = None
 
     def received(self, data: bytes) -> int:
         """Take bytes from the socket; return how many were used."""
@@ -138,8 +143,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self._over()
         else:
             self._keep(self._size - before)
-        if self.completed and self._too_large and self.error is None:
-            self._refuse(self._large())
+        if self.completed and self.error is None:
+            self.error = self._verdict
         return used
 
     @property
@@ -163,8 +168,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     def close(self) -> None:
         """Let go of the body."""
         super().close()
-        self._door.hold(-self._held)
-        self._held = 0
+        self._let_go()
 
     def _look(self) -> None:
         """Decide what becomes of the body; nothing of it has been stored."""
@@ -173,12 +177,13 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return
         self._limit = limit = self._door.settings.body_limit(self.endpoint)
         stranger = not self._door.knows(self.headers.get("AUTHORIZATION"))
-        self._too_large = not stranger and not self.chunked and self.content_length > limit
-        if not (stranger or self._too_large):
+        if stranger:
+            # the application says so, before it says anything of a limit
+            receiver.buf = _Sink()
+        elif self.content_length > limit:
+            self._discard(self._large())
+        else:
             return
-        receiver.buf = _Sink()
-        # a stranger hears of wrong credentials before that of any other limit
-        self._limit = limit if stranger else DISCARD_FACTOR * limit
         if self.expect_continue or self.content_length > self._limit:
             # it waits for a word before it sends, or sends more than anybody would read
             self._end()
@@ -187,21 +192,28 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """More came than may come: of a body that is thrown away, or of one that did not say its length."""
         if isinstance(self.body_rcv.buf, _Sink):
             self._end()
-            return
-        self.body_rcv.buf.close()
-        self.body_rcv.buf = _Sink(self._size)
-        self._door.hold(-self._held)
-        self._held = 0
-        self._too_large = True
-        self._limit = DISCARD_FACTOR * self._limit
+        else:
+            self._discard(self._large())
 
     def _keep(self, size: int) -> None:
         if size <= 0 or isinstance(self.body_rcv.buf, _Sink):
             return
-        if self._door.hold(size):
+        if self._door.hold(size, always=self._held + size <= SMALL_BYTES):
             self._held += size
         else:
-            self._refuse(_Busy("other large requests are being worked on; try again in a minute"))
+            self._discard(_Busy("other large requests are being worked on; try again in a minute"))
+
+    def _discard(self, verdict: Error) -> None:
+        """Throw away what came and what comes, then answer."""
+        self.body_rcv.buf.close()
+        self.body_rcv.buf = _Sink(self._size)
+        self._let_go()
+        self._verdict = verdict
+        self._limit = DISCARD_FACTOR * self._limit
+
+    def _let_go(self) -> None:
+        self._door.hold(-self._held, always=True)
+        self._held = 0
 
     def _end(self) -> None:
         """Take no more of the body; the connection ends with the answer."""
@@ -211,8 +223,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         self.connection_close = True
         # the application must not wait for what was not read
         self.headers["CONTENT_LENGTH"] = "0"
-        if self._too_large:
-            self._refuse(self._large())
+        self.error = self._verdict
 
     def _large(self) -> Error:
         return RequestEntityTooLarge(body_too_large(self._door.settings.body_limit(self.endpoint), self.endpoint))

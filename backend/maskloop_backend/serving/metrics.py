@@ -39,6 +39,9 @@ class Metrics:
             registry=self.registry,
         )
         self.cache_bytes = Gauge("maskloop_cache_bytes", "Bytes of cached predictions.", registry=self.registry)
+        self.image_bytes = Gauge(
+            "maskloop_image_bytes", "Bytes of images that are decoded or wait for the model.", registry=self.registry
+        )
         self.batch_images = Histogram(
             "maskloop_batch_images",
             "Images in one call of the model.",

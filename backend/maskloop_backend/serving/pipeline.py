@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
 from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
-from ..studio.images import ImageFetcher
+from ..studio.errors import ImageError, without_queries
+from ..studio.images import ImageFetcher, Source
 from ..studio.label_config import ImageTag, LabelMapping
+from ..studio.transport import Exchange, Traffic
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
-from .limits import without_queries
+from .lanes import Lanes, Onward
 from .logs import log
+from .memory import ImageMemory
 from .metrics import Metrics
 from .projects import LeastRecent
 
 # Seconds for which a smart tool's clicks on one task trust that the image under its address is still the same.
 SAME_IMAGE_SECONDS = 600.0
+# Seconds that an image waits for memory before its task is refused: of an annotator, of a request for many tasks.
+PATIENCE = 30.0
+BULK_PATIENCE = 300.0
+# What an image takes until it is answered: three channels, its label map and confidence.
+_BYTES_A_PIXEL = 5
 LONGEST_ADDRESS = 4096
 
 # Label Studio's URL, what stands in the task.
 Address = tuple[str | None, str]
-# Of every image of a task, by the name of its Image tag.
-Promises = dict[str, Future[Prediction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,67 @@ class Outcome:
     failure: str | None = None
 
 
+class _Failed(Exception):  # noqa: N818 - a note on the way to the answer
+    """What went wrong with a task, and at which stage."""
+
+    def __init__(self, stage: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.stage = stage
+        self.error = error
+
+
+class _Underway:
+    """A task that is being worked on: the predictions of its images come together to one answer.
+
+    Args:
+        parts: number of its images.
+        build: makes the answer of the predictions by the images' names, in the thread of the last one.
+    """
+
+    def __init__(self, parts: int, build: Callable[[dict[str, Prediction]], bytes]) -> None:
+        self.body: Future[bytes] = Future()
+        self.exchanges: list[Exchange] = []
+        self._parts = parts
+        self._build = build
+        self._lock = threading.Lock()
+        self._predicted: dict[str, Prediction] = {}
+
+    def part(self, name: str, predicted: Future[Prediction]) -> None:
+        """Take the prediction of one image."""
+        try:
+            with self._lock:
+                self._predicted[name] = predicted.result()
+                whole = len(self._predicted) == self._parts
+            if whole:
+                body = self._build(self._predicted)
+                with self._lock:
+                    if not self.body.done():
+                        self.body.set_result(body)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer hears of it
+            self.fail(error)
+        finally:
+            if self.body.done():
+                self._predicted = {}
+
+    def fail(self, error: Exception) -> None:
+        """Let there be no answer; the first reason counts, and nothing else of it is fetched."""
+        with self._lock:
+            if not self.body.done():
+                self.body.set_exception(error)
+        self.stop("another image of the task could not be had")
+
+    def stop(self, reason: str) -> None:
+        """Call off what is being downloaded."""
+        for exchange in self.exchanges:
+            exchange.stop(reason)
+
+
 class Pipeline:
-    """Fetchers, cache and batcher, shared by all requests."""
+    """Downloads, memory for images, cache and batcher, shared by all requests.
+
+    Each task that is under way has a thread, which downloads, decodes, waits for the model and writes the answer: what
+    an image takes is free again as soon as it is predicted, in whatever order the answers go out.
+    """
 
     def __init__(
         self,
@@ -79,32 +148,40 @@ class Pipeline:
         window: int,
         keepalive: float,
         metrics: Metrics,
+        image_bytes: int = 1 << 30,
+        studio_url: str | None = None,
     ) -> None:
-        """Start the threads that fetch images.
+        """Start what begins downloads.
 
         Args:
             cache: of predictions.
             batcher: in front of the model.
-            fetchers: threads for requests of many tasks, and as many for single tasks, which never wait behind those.
-            window: tasks of one request that may be under way at once; bounds the images held in memory.
+            fetchers: downloads from one host at once for requests of many tasks, and twice as many for single tasks,
+                which never wait behind those.
+            window: tasks of one request that may be under way at once.
             keepalive: seconds without an outcome after which :meth:`run` yields None.
             metrics: what to count in.
+            image_bytes: memory for images from decoding to answer; as much again as half of it for encoded ones.
+            studio_url: the operator's Label Studio, whose images never wait for those of other hosts.
         """
         self._cache = cache
         self._batcher = batcher
         self._window = window
         self._keepalive = keepalive
         self._metrics = metrics
-        self._bulk = ThreadPoolExecutor(fetchers, thread_name_prefix="maskloop-fetch")
-        self._single = ThreadPoolExecutor(fetchers, thread_name_prefix="maskloop-fetch-single")
+        self._memory = ImageMemory(image_bytes, os.cpu_count() or 2, metrics)
+        self._traffic = Traffic(image_bytes // 2)
+        own = {"", Source("", studio_url).host}
+        self._bulk = Lanes(width=fetchers, places=8 * fetchers, own=own.__contains__)
+        self._single = Lanes(width=2 * fetchers, places=16 * fetchers, own=own.__contains__)
         self._seen: LeastRecent[Address, tuple[str, float]] = LeastRecent()
 
     def run(self, job: Job) -> Iterator[Outcome | None]:
         """Yield one outcome a task, in order, and None whenever there was none for a while.
 
-        Closing the generator drops the tasks that nobody computes yet.
+        Closing the generator calls off the downloads and drops the tasks that nobody computes yet.
         """
-        waiting: deque[tuple[dict[str, Any], Future[Promises]]] = deque()
+        waiting: deque[tuple[dict[str, Any], _Underway]] = deque()
         coming = iter(job.tasks)
         answered = 0
         try:
@@ -113,48 +190,98 @@ class Pipeline:
                     waiting.append((task, self._start(job, task)))
                 if not waiting:
                     return
-                task, fetched = waiting[0]
-                while (outcome := self._outcome(job, task, fetched)) is None:
+                task, underway = waiting[0]
+                while (outcome := self._outcome(task, underway.body)) is None:
                     yield None
                 waiting.popleft()
                 answered += 1
                 yield outcome
         finally:
-            for _, fetched in waiting:
-                fetched.cancel()
+            for _, underway in waiting:
+                underway.stop("nobody waits for it any more")
             if left := len(job.tasks) - answered:
                 self._metrics.tasks.labels("cancelled").inc(left)
 
     def close(self) -> None:
-        """Cancel what is queued and let the fetchers end after the download that each is at."""
-        self._bulk.shutdown(wait=False, cancel_futures=True)
-        self._single.shutdown(wait=False, cancel_futures=True)
+        """Call off the downloads that run and cancel those that wait."""
+        self._bulk.close()
+        self._single.close()
 
-    def _start(self, job: Job, task: dict[str, Any]) -> Future[Promises]:
-        """Begin to fetch a task's images; the promise is that of its predictions' promises."""
-        alone = len(job.tasks) == 1
-        pool, priority = (self._single, WAITING_PERSON) if alone else (self._bulk, BULK)
-        return pool.submit(self._fetch_all, job, task, priority)
-
-    def _fetch_all(self, job: Job, task: dict[str, Any], priority: int) -> Promises:
-        """Fetch every image that a task has; where it has none, the error names the first."""
+    def _start(self, job: Job, task: dict[str, Any]) -> _Underway:
+        """Begin with a task: with every image that it has; where it has none, the error names the first."""
         wanted = job.mapping.images
         there = [image for image in wanted if image.address(task.get("data")) is not None] or wanted[:1]
-        return {image.name: self._fetch(job, task, image, priority) for image in there}
+        underway = _Underway(len(there), partial(self._built, job))
+        for image in there:
+            exchange = job.fetcher.exchange(self._traffic)
+            underway.exchanges.append(exchange)
+            try:
+                predicted = self._predict(job, task, image, exchange)
+            except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
+                underway.fail(_Failed("image_failed", error))
+                break
+            predicted.add_done_callback(partial(underway.part, image.name))
+        return underway
 
-    def _fetch(self, job: Job, task: dict[str, Any], image: ImageTag, priority: int) -> Future[Prediction]:
+    def _predict(self, job: Job, task: dict[str, Any], image: ImageTag, exchange: Exchange) -> Future[Prediction]:
+        """Begin with one image and return the promise of its prediction."""
+        alone = len(job.tasks) == 1
+        lanes, priority, patience = (
+            (self._single, WAITING_PERSON, PATIENCE) if alone else (self._bulk, BULK, BULK_PATIENCE)
+        )
         address = _address(job, task, image)
-        if job.context is not None and (prediction := self._seen_lately(address, job.segmenter.version)) is not None:
-            done: Future[Prediction] = Future()
-            done.set_result(prediction)
-            return done
+        if job.context is not None and (seen := self._seen_lately(address, job.segmenter.version)) is not None:
+            return lanes.submit("", exchange, lambda: seen, lambda prediction: prediction)
+        source = first = job.fetcher.source(image.alone(task), image.key)
+        hold = self._memory.hold(priority, patience, exchange.check)
+        started = 0.0
+
+        def download(asked: Source) -> bytes | Onward[bytes]:
+            nonlocal source, started
+            source, started = asked, started or time.perf_counter()
+            found = job.fetcher.step(asked, exchange)
+            return found if isinstance(found, bytes) else Onward(found.host, partial(download, found))
+
+        def predict(encoded: bytes) -> Prediction:
+            try:
+                digest = hashlib.sha256(encoded).hexdigest()
+                cache_key: Key = (digest, job.segmenter.version)
+                prediction = self._cache.get(cache_key)
+                if prediction is None:
+                    exchange.check()
+                    array = job.fetcher.decode(encoded, source, hold.room)
+                    hold.keep(array.nbytes // 3 * _BYTES_A_PIXEL)
+                del encoded
+                exchange.close()
+                self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
+                if address is not None:
+                    self._seen.set(address, (digest, time.monotonic()))
+                if prediction is None:
+                    submit = partial(self._batcher.submit, array, job.segmenter, priority)
+                    del array
+                    prediction = self._answered(self._cache.get_or_start(cache_key, submit))
+                return prediction
+            finally:
+                hold.release()
+                exchange.close()
+
+        return lanes.submit(first.host, exchange, partial(download, first), predict)
+
+    @staticmethod
+    def _answered(promise: Future[Prediction]) -> Prediction:
+        try:
+            return promise.result()
+        except Exception as error:
+            raise _Failed("model_failed", error) from error
+
+    def _built(self, job: Job, predicted: dict[str, Prediction]) -> bytes:
         started = time.perf_counter()
-        fetched = job.fetcher.fetch(image.alone(task), image.key)
-        self._metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - started)
-        if address is not None:
-            self._seen.set(address, (fetched.sha256, time.monotonic()))
-        cache_key: Key = (fetched.sha256, job.segmenter.version)
-        return self._cache.get_or_start(cache_key, lambda: self._batcher.submit(fetched.array, job.segmenter, priority))
+        try:
+            body = self._build(job, predicted)
+        except Exception as error:
+            raise _Failed("build_failed", error) from error
+        self._metrics.stage_seconds.labels("build").observe(time.perf_counter() - started)
+        return body
 
     def _seen_lately(self, address: Address | None, version: str) -> Prediction | None:
         """Return the stored prediction of an image that was fetched from the same address a moment ago."""
@@ -166,29 +293,18 @@ class Pipeline:
             return None
         return self._cache.get((seen[0], version))
 
-    def _outcome(self, job: Job, task: dict[str, Any], fetched: Future[Promises]) -> Outcome | None:
+    def _outcome(self, task: dict[str, Any], body: Future[bytes]) -> Outcome | None:
         """Return a task's outcome, or None if there is none within the keep-alive time."""
-        deadline = time.monotonic() + self._keepalive
-        if not _done(fetched, deadline):
+        if not _done(body, time.monotonic() + self._keepalive):
             return None
         try:
-            promises = fetched.result()
+            outcome = Outcome(body.result())
+        except _Failed as failed:
+            return self._failed(task, failed.stage, failed.error)
         except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
             return self._failed(task, "image_failed", error)
-        if not all(_done(promise, deadline) for promise in promises.values()):
-            return None
-        try:
-            predicted = {name: promise.result() for name, promise in promises.items()}
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._failed(task, "model_failed", error)
-        started = time.perf_counter()
-        try:
-            body = self._build(job, predicted)
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._failed(task, "build_failed", error)
-        self._metrics.stage_seconds.labels("build").observe(time.perf_counter() - started)
         self._metrics.tasks.labels("predicted").inc()
-        return Outcome(body)
+        return outcome
 
     @staticmethod
     def _build(job: Job, predicted: dict[str, Prediction]) -> bytes:
@@ -199,7 +315,8 @@ class Pipeline:
 
     def _failed(self, task: dict[str, Any], outcome: str, error: Exception) -> Outcome:
         reason = without_queries(str(error) or type(error).__name__)
-        log(logging.WARNING, outcome, task=task.get("id"), reason=reason)
+        logged = without_queries(error.logged) if isinstance(error, ImageError) else reason
+        log(logging.WARNING, outcome, task=task.get("id"), reason=logged)
         self._metrics.tasks.labels(outcome).inc()
         return Outcome(b"[]", reason)
 

@@ -102,7 +102,7 @@ class Rollouts:
         studio = self._studio(project)
         if isinstance(studio, str):
             raise StudioError(f"missing: {studio}")
-        with StudioClient(studio.url, studio.token) as client:
+        with StudioClient(studio.url, studio.token, studio.policy) as client:
             # it is promoted; this server follows within seconds
             return rollout(
                 client, project, version, promote=lambda name: None, login=self._login, home=self._queue.home

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
+
+# '<project id>.<unix time of creation>'
+Project = Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=-(2**63), lt=2**63)] | None
+
+
+def _only(*keys: str) -> Callable[[Any], Any]:
+    """Return what drops all other keys of an object, or of each object of a list.
+
+    Label Studio sends whole tasks, with the annotations and predictions of all versions; they must not fill the memory
+    while a prediction is made.
+    """
+
+    def drop(value: Any) -> Any:
+        if isinstance(value, list):
+            return [drop(each) for each in value]
+        return {key: value[key] for key in keys if key in value} if isinstance(value, dict) else value
+
+    return drop
+
+
+Task = Annotated[dict[str, Any], BeforeValidator(_only("id", "data"))]
 
 
 class SetupRequest(BaseModel):
     """POST /setup: on connect, on every look at the settings page and before most predictions."""
 
-    model_config = ConfigDict(extra="allow")
-
-    project: str | int | None = Field(None, description="'<project id>.<unix time of creation>'")
+    project: Project = Field(None, description="'<project id>.<unix time of creation>'")
     label_config: str = Field(alias="schema", description="The project's label config, XML.")
-    hostname: str | None = Field(None, description="Where Label Studio believes to answer; often wrong.")
-    access_token: str | None = Field(None, description="A legacy token; a default install refuses it.")
+    hostname: str | None = Field(
+        None, max_length=2000, description="Where Label Studio believes to answer; often wrong."
+    )
+    access_token: str | None = Field(
+        None, max_length=10_000, description="A legacy token; a default install refuses it."
+    )
     extra_params: Any = Field(None, description="Whatever the connection's extra_params hold.")
 
 
 class PredictParams(BaseModel):
     """What comes beside the tasks."""
-
-    model_config = ConfigDict(extra="allow")
 
     context: dict[str, Any] | None = Field(
         None, description="A smart tool's clicks or box: {'result': [...]} as the editor sends it."
@@ -32,10 +54,8 @@ class PredictParams(BaseModel):
 class PredictRequest(BaseModel):
     """POST /predict: one task that is opened, a smart tool's click, or hundreds of tasks at once."""
 
-    model_config = ConfigDict(extra="allow")
-
-    tasks: list[dict[str, Any]]
-    project: str | int | None = None
+    tasks: list[Task]
+    project: Project = None
     label_config: str | None = Field(None, description="The project's label config, XML.")
     params: PredictParams | None = None
 
@@ -43,12 +63,12 @@ class PredictRequest(BaseModel):
 class WebhookRequest(BaseModel):
     """POST /webhook: something happened in Label Studio."""
 
-    model_config = ConfigDict(extra="allow")
-
     action: str = Field(min_length=1, max_length=100)
-    project: dict[str, Any] | None = None
-    task: dict[str, Any] | None = None
-    annotation: dict[str, Any] | None = None
+    project: Annotated[dict[str, Any] | None, BeforeValidator(_only("id"))] = None
+    task: Annotated[dict[str, Any] | None, BeforeValidator(_only("id"))] = None
+    annotation: Annotated[dict[str, Any] | None, BeforeValidator(_only("id", "task", "was_cancelled"))] = None
+    annotations: Annotated[Any, BeforeValidator(_only("id", "task", "was_cancelled"))] = None
+    tasks: Annotated[Any, BeforeValidator(_only("id"))] = None
 
 
 class SetupResponse(BaseModel):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskloop_converters.errors import MaskloopError
 
 from ..loop.worker import COMMAND
-from .auth import Credentials
+from ..studio.addresses import AddressPolicy
+from ..studio.images import DOWNLOAD_SECONDS
+from .auth import Credentials, is_loopback
 
 
 class ServerError(MaskloopError):
@@ -26,13 +27,18 @@ class Settings:
         port: the TCP port to listen on; 0 takes a free one.
         credentials: what every request must carry as HTTP basic auth; None lets everybody in.
         studio_url: where Label Studio answers; None trusts what it says of itself in /setup, which is often wrong.
-        studio_token: a token for Label Studio's files; None uses the one in /setup, which a default install refuses.
+        studio_token: a token for Label Studio's files, which goes to studio_url and nowhere else; None uses the one in
+            /setup, which a default install refuses.
+        policy: of the addresses that images are fetched from.
         batch_size: at most so many images go through the model at once.
         batch_pixels: at most so many pixels go through the model at once, one image excepted: an annotator's image
             waits for the batch that runs, and bigger ones are no faster.
         batch_wait: seconds that an image waits for others to fill its batch.
         cache_bytes: memory for predictions that may be asked for again.
-        fetchers: threads that download and decode images for requests of many tasks, and as many for single tasks.
+        fetchers: images that are downloaded at once from one host for requests of many tasks, and twice as many for
+            single tasks.
+        fetch_seconds: for one download, on the wall clock.
+        image_bytes: memory for images that are being decoded or wait for the model; who comes then waits.
         max_body: bytes of the largest body: a request for predictions, whose tasks come with the masks of all older ones.
         max_setup: bytes of a /setup body: a label config.
         max_event: bytes of a /webhook body: one annotation with its masks; not more than ``max_body``.
@@ -68,11 +74,14 @@ class Settings:
     credentials: Credentials | None = None
     studio_url: str | None = None
     studio_token: str | None = None
+    policy: AddressPolicy = field(default_factory=AddressPolicy)
     batch_size: int = 8
     batch_pixels: int = 2_000_000
     batch_wait: float = 0.003
     cache_bytes: int = 256 << 20
     fetchers: int = 4
+    fetch_seconds: float = DOWNLOAD_SECONDS
+    image_bytes: int = 1 << 30
     max_body: int = 128 << 20
     max_setup: int = 2 << 20
     max_event: int = 64 << 20
@@ -115,13 +124,3 @@ class Settings:
                 "and read images with the server's token. Set MASKLOOP_BASIC_AUTH_PASSWORD and --basic-auth-user USER "
                 "(and enter both in Label Studio's connection), or listen on --host 127.0.0.1"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address to listen on is reachable from this machine only."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

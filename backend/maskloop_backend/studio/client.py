@@ -15,12 +15,17 @@ from typing import Any
 
 import httpx
 
+from .addresses import AddressPolicy
 from .errors import StudioAuthError, StudioError, http_address, public_text, public_url
 from .tokens import TokenAuth
+from .transport import Exchange, LimitedTransport
 
 Json = dict[str, Any]
 # Label Studio answers some calls only when the backend has: its own limit there is 100 s between bytes.
 _TIMEOUT = httpx.Timeout(600.0, connect=10.0)
+# However the bytes come: a Label Studio that never ends an answer must not keep a thread for ever, or fill the memory.
+_CALL_SECONDS = 1200.0
+_CALL_BYTES = 2 << 30
 _PAGE = 500
 
 
@@ -47,12 +52,14 @@ class StudioClient:
     Args:
         url: where it answers, a path prefix kept.
         token: legacy or personal access token.
+        policy: of addresses, where the address is not the operator's own; None allows every one.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, policy: AddressPolicy | None = None) -> None:
         self.url = http_address(url, "--studio-url")
-        self.auth = TokenAuth(self.url, token)
-        self._http = httpx.Client(base_url=self.url, auth=self.auth, timeout=_TIMEOUT)
+        transport = LimitedTransport(policy)
+        self.auth = TokenAuth(self.url, token, transport)
+        self._http = httpx.Client(base_url=self.url, auth=self.auth, timeout=_TIMEOUT, transport=transport)
 
     def __enter__(self) -> StudioClient:
         """Return itself."""
@@ -77,7 +84,9 @@ class StudioClient:
             StudioError: no answer, or an error; the message says what Label Studio said, and the fix where it is known.
         """
         try:
-            answer = self._http.request(method, path, **arguments)
+            with Exchange(_CALL_SECONDS, _CALL_BYTES) as exchange:
+                answer = self._http.request(method, path, **arguments)
+                exchange.check()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise StudioError(
                 f"Label Studio does not answer at {public_url(self.url)} ({type(error).__name__}); "

@@ -25,6 +25,13 @@ KINDS: tuple[Kind, ...] = ("brush", "bitmask", "polygon", "rectangle")
 _LABELLING: dict[str, Kind] = {f"{kind.capitalize()}Labels": kind for kind in KINDS}
 # Tags without labels of their own; those of a <Labels> of the same image count.
 _BARE: dict[str, Kind] = {kind.capitalize(): kind for kind in KINDS}
+# A config has dozens of tags, at most a few thousand labels; every mask control answers with regions of its own.
+MAX_CHARACTERS = 1 << 20
+_MOST: tuple[tuple[str, frozenset[str], int], ...] = (
+    ("mask controls", frozenset(_LABELLING) | frozenset(_BARE), 1000),
+    ("Image tags", frozenset({"Image"}), 1000),
+    ("Label tags", frozenset({"Label"}), 10_000),
+)
 # A control's entry in Control.lut for classes that it does not show.
 UNMAPPED = 255
 
@@ -134,15 +141,8 @@ class LabelConfig:
         An alias may have been added after regions were drawn, and predictions from elsewhere name the value: the editor
         shows both alike, and so they are one label.
         """
-        value, known = item.get("value"), self._aliases(item.get("from_name"))
-        if not known or not isinstance(value, dict):
-            return dict(item)
-        named = {
-            key: [known.get(name, name) if isinstance(name, str) else name for name in names]
-            for key, names in value.items()
-            if key.endswith("labels") and isinstance(names, list)
-        }
-        return {**item, "value": {**value, **named}}
+        known = self._aliases(item.get("from_name"))
+        return relabelled(item, lambda name: known.get(name, name)) if known else dict(item)
 
     def _aliases(self, from_name: Any) -> dict[str, str]:
         labels = [x for control in self.controls if from_name in control.key for x in control.labels]
@@ -208,13 +208,18 @@ def parse(xml: str) -> LabelConfig:
     """Return what a label config says about masks.
 
     Raises:
-        LabelError: it is no XML, has no image, no mask control, or its images are of a kind that cannot be predicted; the
+        LabelError: it is no XML, too large, has no image, no mask control, or images of a kind that cannot be predicted; the
             message is one line of ASCII, fit for an HTTP reason phrase, which is all that Label Studio shows.
     """
+    if len(xml) > MAX_CHARACTERS:
+        raise LabelError(f"Label config has {len(xml)} characters, expected at most {MAX_CHARACTERS}")
     try:
         root = tree(xml)
     except LabelError as error:
         raise LabelError(_ascii(str(error))) from error
+    for what, names, most in _MOST:
+        if (count := sum(tag.tag in names for tag in root.iter())) > most:
+            raise LabelError(f"Label config has {count} {what}, expected at most {most}")
     tags = {tag.get("name", ""): tag for tag in root.iter("Image")}
     if not tags:
         raise LabelError("Label config has no Image tag; maskloop segments images")
@@ -312,6 +317,19 @@ def match(config: LabelConfig, labels: LabelSet) -> LabelMapping:
         mark=config.mark,
         notes=(*notes, *config.notes),
     )
+
+
+def relabelled(item: Mapping[str, Any], called: Callable[[str], str]) -> dict[str, Any]:
+    """Return a result whose labels have other names."""
+    value = item.get("value")
+    if not isinstance(value, dict):
+        return dict(item)
+    named = {
+        key: list(dict.fromkeys(called(name) if isinstance(name, str) else name for name in names))
+        for key, names in value.items()
+        if key.endswith("labels") and isinstance(names, list)
+    }
+    return {**item, "value": {**value, **named}}
 
 
 def _controls(root: ElementTree.Element) -> Iterator[Control]:

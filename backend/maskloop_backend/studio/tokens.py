@@ -17,10 +17,14 @@ from typing import Any, Literal
 import httpx
 
 from .errors import StudioAuthError, StudioError, public_url
+from .transport import Exchange, LimitedTransport
 
 TokenKind = Literal["legacy", "personal access", "access"]
 # Seconds before its end at which an access token is replaced: a slow request must not outlive it.
 RENEW_BEFORE = 60.0
+# What fetching one may take, and its answer.
+RENEW_SECONDS = 30.0
+RENEW_BYTES = 1 << 20
 
 
 def token_kind(token: str) -> TokenKind:
@@ -37,9 +41,10 @@ class TokenAuth(httpx.Auth):
     Args:
         studio_url: where Label Studio answers, without a trailing slash.
         token: legacy, personal access or access token.
+        transport: sends the request for an access token; None makes one.
     """
 
-    def __init__(self, studio_url: str, token: str) -> None:
+    def __init__(self, studio_url: str, token: str, transport: LimitedTransport | None = None) -> None:
         self._url = studio_url.rstrip("/")
         self._token = token.strip()
         if not self._token or not self._token.isascii() or any(c.isspace() or not c.isprintable() for c in self._token):
@@ -48,6 +53,7 @@ class TokenAuth(httpx.Auth):
                 "Account & Settings into MASKLOOP_STUDIO_TOKEN"
             )
         self.kind = token_kind(self._token)
+        self._transport = transport
         self._lock = threading.Lock()
         self._access = ""
         self._renew_at = 0.0
@@ -85,7 +91,13 @@ class TokenAuth(httpx.Auth):
     def _fetch_access(self) -> str:
         url = f"{self._url}/api/token/refresh/"
         try:
-            answer = httpx.post(url, json={"refresh": self._token}, timeout=30)
+            self._transport = self._transport or LimitedTransport()
+            request = httpx.Request("POST", url, json={"refresh": self._token}, headers={"Accept-Encoding": "identity"})
+            with Exchange(RENEW_SECONDS, RENEW_BYTES) as exchange:
+                answer = self._transport.handle_request(request)
+                answer.request = request
+                answer.read()
+                exchange.check()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise StudioError(f"Label Studio does not answer at {public_url(url)}: {type(error).__name__}") from error
         if answer.status_code in (400, 401, 403):

@@ -37,10 +37,11 @@ def file_stem(name: str) -> str:
 
 
 class FreeNames:
-    """Gives every file of an output a path of its own: no other file's, and neither a folder of one nor inside one."""
+    """Gives every file of an output a path of its own, and keeps files and folders apart ('x' and 'x/y.png')."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._files: set[str] = set()
         self._folders: set[str] = set()
 
     def take(self, path: PurePosixPath, *, by_stem: bool = False) -> PurePosixPath:
@@ -50,25 +51,23 @@ class FreeNames:
             path: as it should be.
             by_stem: paths that differ in their extension only count as the same.
         """
-        path = self._outside_files(path)
-        free, number = path, 2
-        while not self._is_free(key := str(free.with_suffix("") if by_stem else free), str(free)):
-            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        folder = self._free_folder(path.parent)
+        free, number = folder / path.name, 2
+        while (key := str(free.with_suffix("") if by_stem else free)) in self._taken or str(free) in self._folders:
+            free = folder / f"{path.stem}-{number}{path.suffix}"
             number += 1
-        self._taken |= {key, str(free)}
-        self._folders.update(str(folder) for folder in free.parents)
+        self._taken.add(key)
+        self._files.add(str(free))
+        self._folders.update(map(str, free.parents))
         return free
 
-    def _is_free(self, key: str, name: str) -> bool:
-        return not {key, name} & self._taken and not {key, name} & self._folders
-
-    def _outside_files(self, path: PurePosixPath) -> PurePosixPath:
-        """Return a path whose folders are no files of the output: those that are get a number."""
-        folder = PurePosixPath()
-        for part in path.parts[:-1]:
-            free, number = part, 2
-            while str(folder / free) in self._taken:
-                free = f"{part}-{number}"
+    def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
+        """Return a folder, none of whose parts is a file: renamed where one is."""
+        free = PurePosixPath()
+        for part in folder.parts:
+            name, number = part, 2
+            while str(free / name) in self._files:
+                name = f"{part}-{number}"
                 number += 1
-            folder /= free
-        return folder / path.name
+            free /= name
+        return free

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote
 
 from ..errors import FormatError
+from .file_names import relative_path
 
 # A drive ('C:') has one letter, a scheme has more.
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -71,6 +72,18 @@ def read_address(text: str) -> Address:
         return Address(text, original, tuple(dict.fromkeys([names[0], original])))
     paths = names if scheme else [_inside(path), names[0], _inside(unquote(path))]
     return Address(text, names[0], tuple(dict.fromkeys(path for path in paths if path)))
+
+
+def dataset_name(text: str) -> str:
+    """Return what an image is called in a dataset whose file calls it so: the same, where it stays inside the dataset.
+
+    Another machine's path, or a URL, becomes a relative path; '' where nothing is left of it.
+    """
+    try:
+        relative_path(text, "")
+    except FormatError:
+        return read_address(text).name
+    return text if "://" not in text else read_address(text).name
 
 
 def _inside(path: str) -> str:

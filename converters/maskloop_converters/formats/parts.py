@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 from ..errors import FormatError
 from ..report import ErrorPolicy, OnError
-from ..samples import Dataset, Label, LabelSet, Sample
+from ..samples import Dataset, LabelSet, Sample
+from .label_union import Union
 
 SKIPPED = "samples skipped"
+_RENUMBERED = "labels that parts number differently, joined by their names"
 _RENAMED = "sample ids that another part has too, the part's name put before them"
 
 
@@ -44,7 +46,7 @@ def split_names(parts: Sequence[Part]) -> tuple[str, ...]:
 
 
 def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnError, format_name: str) -> Dataset:
-    """Return the dataset of one split, or of all parts, whose labels may not contradict each other.
+    """Return the dataset of one split, or of all parts, whose labels are joined by name.
 
     Iterating checks that no sample id stands twice in a part; one that stands in several gets the part's name before it.
     """
@@ -57,9 +59,10 @@ def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnE
     if split is None and len(parts) == 1:
         split = parts[0].split
     policy = ErrorPolicy(on_error)
+    union = Union.of([part.labels for part in parts])
     return Dataset(
-        labels=_labels_of_all(path, {part.split or "": part.labels for part in parts}),
-        samples=_Samples(tuple(parts), policy),
+        labels=union.labels,
+        samples=_Samples(tuple(parts), union, policy),
         format=format_name,
         count=sum(part.count for part in parts),
         split=split,
@@ -69,14 +72,15 @@ def assemble(path: Path, parts: Sequence[Part], split: str | None, on_error: OnE
     )
 
 
-def joined(path: Path, datasets: Mapping[str, Dataset], policy: ErrorPolicy, format_name: str) -> Dataset:
+def joined(datasets: Mapping[str, Dataset], policy: ErrorPolicy, format_name: str) -> Dataset:
     """Return the dataset of parts that are datasets themselves, by name."""
     counts = [dataset.count for dataset in datasets.values()]
     known = [count for count in counts if count is not None]
     first = next(iter(datasets.values()))
+    union = Union.of([dataset.labels for dataset in datasets.values()])
     return Dataset(
-        labels=_labels_of_all(path, {name: dataset.labels for name, dataset in datasets.items()}),
-        samples=_Samples(tuple(_Whole(name, dataset) for name, dataset in datasets.items()), policy),
+        labels=union.labels,
+        samples=_Samples(tuple(_Whole(name, dataset) for name, dataset in datasets.items()), union, policy),
         format=format_name,
         count=sum(known) if len(known) == len(counts) else None,
         split=next(iter(datasets)) if len(datasets) == 1 else None,
@@ -111,54 +115,21 @@ class _Whole:
         policy.notes.merge(self.dataset.notes)
 
 
-def _labels_of_all(path: Path, sets: Mapping[str, LabelSet]) -> LabelSet:
-    """Return the labels of all parts, ordered by id where one part has what another has not.
-
-    Raises:
-        FormatError: two parts contradict each other: an id with two names, or a name with two ids.
-    """
-    first, *others = sets.values()
-    if all(labels == first for labels in others):
-        return first
-    by_id: dict[int, tuple[str, Label]] = {}
-    by_name: dict[str, tuple[str, Label]] = {}
-    for part, labels in sets.items():
-        for label in labels.labels:
-            for other_part, other in (
-                by_id.setdefault(label.id, (part, label)),
-                by_name.setdefault(label.name, (part, label)),
-            ):
-                if (other.id, other.name) != (label.id, label.name):
-                    raise FormatError(
-                        f"{path}: the parts contradict each other in their labels: {other_part!r} has {other.id} "
-                        f"{other.name!r}, {part!r} has {label.id} {label.name!r}; read them one by one with --part "
-                        "(split=)"
-                    )
-    merged = tuple(label for _, (_, label) in sorted(by_id.items()))
-    return LabelSet(merged, ignore_id=_role(sets, "ignore_id"), background_id=_role(sets, "background_id"))
-
-
-def _role(sets: Mapping[str, LabelSet], role: str) -> int | None:
-    """Return the ignored or background id of all parts; None where it is a label of objects in another part."""
-    ids = {value for labels in sets.values() if (value := getattr(labels, role)) is not None}
-    if len(ids) != 1:
-        return None
-    (role_id,) = ids
-    listed = (labels for labels in sets.values() if any(label.id == role_id for label in labels.labels))
-    return role_id if all(getattr(labels, role) == role_id for labels in listed) else None
-
-
 @dataclass(frozen=True, slots=True)
 class _Samples:
-    """The samples of all parts, with ids that are unique."""
+    """The samples of all parts, with ids that are unique, and labels numbered as in their union."""
 
     parts: tuple[Part, ...]
+    union: Union
     policy: ErrorPolicy
 
     def __iter__(self) -> Iterator[Sample]:
         self.policy.clear()
         everywhere: set[str] = set()
-        for part in self.parts:
+        for part, renumbered in zip(self.parts, self.union.renumbered, strict=True):
+            if renumbered:
+                changes = ", ".join(f"{old} is {new}" for old, new in renumbered.items())
+                self.policy.notes.add(_RENUMBERED, f"{part.split}: {changes}", len(renumbered))
             here: set[str] = set()
             for sample in part.samples(self.policy):
                 with self.policy.record(SKIPPED):
@@ -166,7 +137,9 @@ class _Samples:
                         at = f"the second time at {sample.image.name}"
                         raise FormatError(f"sample id {sample.id!r} stands twice, {at}")
                     here.add(sample.id)
-                    yield self._named(sample, part.split, everywhere) if len(self.parts) > 1 else sample
+                    if len(self.parts) > 1:
+                        sample = self._named(_relabelled(sample, renumbered), part.split, everywhere)
+                    yield sample
 
     def _named(self, sample: Sample, split: str | None, taken: set[str]) -> Sample:
         """Return a sample with an id that no part before has: its own, else one with the part's name before it."""
@@ -178,3 +151,11 @@ class _Samples:
             return sample
         self.policy.notes.add(_RENAMED, f"{sample.id} of {split} is {free}")
         return replace(sample, id=free)
+
+
+def _relabelled(sample: Sample, renumbered: Mapping[int, int]) -> Sample:
+    """Return a sample with the labels' ids of the union."""
+    if not renumbered:
+        return sample
+    regions = tuple(replace(region, label=renumbered.get(region.label, region.label)) for region in sample.regions)
+    return replace(sample, regions=regions)

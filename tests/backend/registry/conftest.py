@@ -14,8 +14,15 @@ import pytest
 from maskloop_backend.model.backbones.table import backbone
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.record import RECORD_FILE, WEIGHTS_FILE, ModelRecord, version_name
-from maskloop_backend.registry import Registry
+from maskloop_backend.registry import Registry, store
 from maskloop_converters.samples import LabelSet
+
+
+@pytest.fixture(autouse=True)
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try no version: these have no network. test_trial.py tries real ones."""
+    monkeypatch.setattr(store, "try_version", lambda directory: None)
+
 
 Save = Callable[..., ModelRecord]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from maskloop_backend.serving.auth import Credentials
-from maskloop_backend.serving.settings import ServerError, Settings, is_loopback
+from maskloop_backend.serving.auth import Credentials, is_loopback, names_loopback
+from maskloop_backend.serving.settings import ServerError, Settings
 
 
 def basic(text: str, encoding: str = "utf-8") -> str:
@@ -112,3 +112,44 @@ def test_exposure(host: str, loopback: bool) -> None:
     else:
         with pytest.raises(ServerError, match="MASKLOOP_BASIC_AUTH_PASSWORD"):
             Settings(home=Path("/x"), host=host).check_exposure()
+
+
+@pytest.mark.parametrize(
+    ("header", "own"),
+    [
+        ("localhost", True),
+        ("localhost:9090", True),
+        ("LocalHost:9090", True),
+        ("127.0.0.1:9090", True),
+        ("127.3.2.1", True),
+        ("[::1]:9090", True),
+        ("[::1]", True),
+        (None, True),
+        ("evil.example:9090", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:9090", False),
+        ("192.168.1.5:9090", False),
+        ("localhost:9090:1", False),
+        ("", False),
+    ],
+)
+def test_names_of_this_machine(header: str | None, own: bool) -> None:
+    assert names_loopback(header) is own
+
+
+def test_without_credentials_a_page_under_another_name_is_refused(start: Any, image_uri: Any) -> None:
+    """A name on the internet may lead to 127.0.0.1, and the browser of whoever looks at its page asks us (DNS rebinding)."""
+    client = start()
+    for path in ("/health", "/metrics", "/jobs"):
+        assert client.request("GET", path).status == 200
+        refused = client.request("GET", path, headers={"Host": "evil.example:9090"})
+        assert refused.status == 403
+        assert "MASKLOOP_BASIC_AUTH_PASSWORD" in refused.reason
+    setup = {"project": "5.1", "schema": "<View/>", "hostname": "http://evil.example"}
+    assert client.request("POST", "/setup", setup, {"Host": "evil.example"}).status == 403
+
+
+def test_with_credentials_every_name_is_welcome(start: Any) -> None:
+    client = start(credentials=Credentials("anna", "geheim"))
+    headers = {"Host": "backend:9090", "Authorization": basic("anna:geheim")}
+    assert client.request("GET", "/health", headers=headers).status == 200

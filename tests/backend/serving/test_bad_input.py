@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from maskloop_backend.serving.limits import REASON_LENGTH, reason_phrase, without_queries
+from maskloop_backend.serving.limits import REASON_LENGTH, reason_phrase
+from maskloop_backend.studio.errors import without_queries
 
 JSON = {"Content-Type": "application/json"}
 
@@ -174,7 +175,8 @@ def test_reason_phrase(text: str, expected: str) -> None:
             "GET https://b.s3.example/a/b.png?... gave 403",
         ),
         ("http://user:secret@host/x", "http://host/x"),
-        ("/data/local-files/?d=a/b.png: 404", "/data/local-files/?... 404"),
+        ("/data/local-files/?d=a/b.png: 404", "/data/local-files/?d=a/b.png: 404"),
+        ("/data/local-files/?d=a/b.png&key=secret 404", "/data/local-files/?d=a/b.png&... 404"),
         ("why? because", "why? because"),
     ],
 )

@@ -113,32 +113,32 @@ def test_limits_by_kind_of_request(start: Any, path: str, limit: int, chunked: b
         connection.close()
 
 
-def test_bodies_of_all_requests_together_are_bounded(
+def test_large_bodies_of_all_requests_together_are_bounded(
     start: Any,
     opened: Any,
 ) -> None:
-    client = start(max_body=100_000)
+    client = start(max_body=1_000_000)
     started = [
         opened(
-            client, "POST /predict HTTP/1.1", "Host: x", "Content-Type: application/json", "Content-Length: 100000", ""
+            client, "POST /predict HTTP/1.1", "Host: x", "Content-Type: application/json", "Content-Length: 1000000", ""
         )
         for _ in range(5)
     ]
     for connection in started[:4]:
-        connection.sendall(b" " * 99_999)
+        connection.sendall(b" " * 999_999)
     door, deadline = client.server._waitress.door, time.monotonic() + 30
-    while door._held < 4 * 99_999:
+    while door._held < 4 * 999_999:
         assert time.monotonic() < deadline
         threading.Event().wait(0.005)
     refused = started[4]
-    refused.sendall(b" " * 99_999)
+    refused.sendall(b" " * 1_000_000)
     assert rest(refused).startswith(b"HTTP/1.1 503 Service Unavailable: other large requests")
     for connection in started[:4]:
         connection.sendall(b" ")
         assert connection.recv(100).startswith(b"HTTP/1.1 400 Malformed JSON")
         connection.close()
     # what they held is free again
-    assert client.request("POST", "/predict", b" " * 99_999, JSON).status == 400
+    assert client.request("POST", "/predict", b" " * 999_999, JSON).status == 400
 
 
 @pytest.mark.parametrize(

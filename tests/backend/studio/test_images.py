@@ -144,9 +144,9 @@ def test_limits_hold_before_anything_is_decoded(web: Web) -> None:
         ({"id": 7, "data": {"image": ["a"]}}, "no image address"),
         ({"id": 7, "data": {"image": "ftp://x/y.png"}}, "expected an address that starts with"),
         ({"id": 7, "data": {"image": "file:///etc/passwd"}}, "expected an address that starts with"),
-        ({"id": 7, "data": {"image": "http://127.0.0.1:1/x.png"}}, "cannot be fetched"),
+        ({"id": 7, "data": {"image": "http://127.0.0.1:1/x.png"}}, "no image comes from there"),
         ({"id": 7, "data": {"image": "data:image/png;base64,%%%"}}, "malformed base64"),
-        ({"id": 7, "data": {"image": "http://[::1/x"}}, "cannot be fetched|expected"),
+        ({"id": 7, "data": {"image": "http://[::1/x"}}, "malformed address"),
     ],
 )
 def test_bad_tasks(web: Web, task: dict[str, Any], message: str) -> None:

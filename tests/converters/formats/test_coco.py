@@ -375,7 +375,7 @@ GOOD = json.dumps(document({"segmentation": RLE}))
         ('{"images": [1]}', "images is not a list of objects"),
         ('[{"id": 1, "data": {}}]', "it is a list, and not of results"),
         (GOOD.replace('"id": 5', '"id": null'), "id must be a number or a text"),
-        (GOOD.replace('"name": "car"', '"name": 1'), "the name must be a text"),
+        (GOOD.replace('"name": "car"', '"name": null'), "the name must be a text"),
         (GOOD.replace('"categories": [', '"categories": [1, '), "categories"),
         (GOOD.replace('"categories"', '"other"'), "there is no list of categories"),
     ],

@@ -139,6 +139,17 @@ NASTY = {
         make("0017", [LEFT], [Region(1, id="1")]),
         make("17", [LEFT], [Region(1, id="1")]),
         make("same image", [LEFT], [Region(1)], image=ImageRef("17.png", picture(3, 4))),
+        make(
+            "upload",
+            [LEFT],
+            [Region(1)],
+            image=ImageRef("n 1.png", picture(3, 4), uri="/data/upload/5/4fad3754-n%201.png"),
+        ),
+        make("absolute", [LEFT], [Region(1)], image=ImageRef("img/n.png", picture(3, 4), uri="/srv/img/n.png")),
+        make("drive", [LEFT], [Region(1)], image=ImageRef("img/w.png", picture(3, 4), uri="C:\\img\\w.png")),
+        make("file as folder", [LEFT], [Region(1)], image=ImageRef("x", picture(3, 4))),
+        make("folder as file", [LEFT], [Region(1)], image=ImageRef("x/y.png", picture(3, 4))),
+        make("told apart by folders", [LEFT], [Region(1)], image=ImageRef("val/17.png", picture(3, 4))),
         make("turned", [RING], [Region(1)], image=ImageRef("turned.jpg", picture(3, 4, 6, "JPEG"), exif_orientation=6)),
     )
 }
@@ -338,6 +349,27 @@ def test_a_bad_sample_leaves_the_output_as_it_was(tmp_path: Path, variant: str) 
     assert [sample.id for sample in VARIANTS[variant].read(out)] == ["a"]
 
 
+@pytest.mark.parametrize("options", [{"colored": True}, {"layout": "voc"}], ids=["colored", "voc"])
+@pytest.mark.parametrize("with_index", [True, False])
+def test_a_palette_in_another_order_is_never_read_as_other_classes(
+    tmp_path: Path, options: dict[str, Any], with_index: bool
+) -> None:
+    """Optimisers sort palettes: the picture is the same, its numbers are others."""
+    labels = LabelSet((Label(0, "background"), Label(1, "car", (200, 0, 0)), Label(2, "bus", (0, 200, 0))), None, 0)
+    before = make("a", [LEFT, DOT], [Region(1), Region(2)])
+    root = tmp_path / "out"
+    load_format("png").write(Dataset(labels, [before]), root, **options)
+    (mask,) = (path for path in root.rglob("a.png") if path.parent.name in ("masks", "SegmentationClass"))
+    with Image.open(mask) as image:
+        image.remap_palette([2, 0, 1]).save(mask)
+    if not with_index:
+        (root / "maskloop.jsonl").unlink()
+    with pytest.raises(DataError, match=r"a\.png can be read in two ways"):
+        list(load_format("png").read(root))
+    (after,) = load_format("png").read(root, values="color")
+    assert after.label_map(labels).tolist() == before.label_map(labels).tolist()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_folder_of_parts_is_one_dataset(tmp_path: Path, variant: str) -> None:
     for split, samples in (("train", DENSE_SAMPLES[:2]), ("val", DENSE_SAMPLES[2:])):
@@ -408,3 +440,34 @@ def test_names_that_leave_the_output_are_refused(tmp_path: Path, variant: str) -
     with pytest.raises(DataError, match=r"sample a: the file name '\.\./a\.png'"):
         VARIANTS[variant].write(Dataset(DENSE, [bad]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+# The formats whose images may be elsewhere.
+REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio") if name in VARIANTS]
+
+
+def elsewhere(folder: Path) -> Dataset:
+    """Two images of one name, in folders of their own, far from the dataset."""
+    samples = []
+    for part in ("train", "val"):
+        file = folder / part / "1.png"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(picture(3, 4, kind="PNG"))
+        samples.append(make(part, [LEFT], [Region(1)], image=ImageRef(f"{part}/1.png", file)))
+    return Dataset(DENSE, samples)
+
+
+@pytest.mark.parametrize("variant", REFERRING)
+def test_images_are_looked_for_where_the_user_says(tmp_path: Path, variant: str) -> None:
+    before = elsewhere(tmp_path / "pictures")
+    VARIANTS[variant].write(before, tmp_path / "out", images="reference")
+    # What lies outside the dataset is not read because a file names it: anybody may have written that file.
+    assert [sample.image.source for sample in VARIANTS[variant].read(tmp_path / "out")] == [None, None]
+    found = list(VARIANTS[variant].read(tmp_path / "out", images_from=tmp_path / "pictures"))
+    assert [sample.image.source for sample in found] == [sample.image.source for sample in before]
+    assert [sample.image.name for sample in found] == ["train/1.png", "val/1.png"]
+    # One file that both names end in is neither's.
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "1.png").write_bytes(picture(3, 4))
+    with pytest.raises(DataError, match=r"/1\.png and .*/1\.png both lead to .*flat/1\.png"):
+        list(VARIANTS[variant].read(tmp_path / "out", images_from=tmp_path / "flat"))

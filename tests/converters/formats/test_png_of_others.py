@@ -99,6 +99,9 @@ def test_objects_without_images_are_read(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "x" / "JPEGImages")
     (only,) = png.read(tmp_path / "x")
     assert (only.height, only.width, only.image.source, len(only.regions)) == (12, 20, None, 3)
+    photo(tmp_path / "photos" / "a.png", 12, 20)
+    (only,) = png.read(tmp_path / "x", images_from=tmp_path / "photos")
+    assert (only.image.name, only.image.source) == ("a.png", tmp_path / "photos" / "a.png")
 
 
 def test_images_without_masks_are_counted_and_strict_sees_them(tmp_path: Path) -> None:
@@ -301,6 +304,8 @@ def test_colour_lists_and_three_equal_channels(tmp_path: Path) -> None:
     root = plain(tmp_path / "colours", {"a": grey, "b": np.stack([MASK * 64, MASK * 0, MASK * 128], 2)})
     (root / "class_dict.csv").write_text("name,r,g,b\nSky,128,128,128\nVoid,0,0,0\nCar,64,0,128\n")
     assert areas(png.read(root)) == {"Sky": ONES, "Car": ONES}
+    root = plain(tmp_path / "vocs", {"a": grey}, "".join(f"class {k}\n" for k in range(8)))
+    assert areas(png.read(root)) == {"class 0": 24 - ONES, "class 7": ONES}
     root = plain(
         tmp_path / "numbers", {"a": np.stack([MASK * 2] * 3, 2)}, "0 Void 0 0 0\n1 Sky 128 128 128\n2 Car 9 9 9\n"
     )
@@ -381,6 +386,7 @@ LAYOUTS = {
     "mmsegmentation": (["img_dir/train/a.jpg", "img_dir/val/a.jpg"], ["ann_dir/train/a.png", "ann_dir/val/a.png"]),
     "ade20k": (["images/training/a.jpg"], ["annotations/training/a.png"]),
     "labels": (["images/a.jpg"], ["labels/a.png"]),
+    "fiftyone": (["data/a.jpg"], ["labels/a.png"]),
     "imgs": (["imgs/a.jpg"], ["masks/a.png"]),
     "kaggle": (["train/a.png", "val/b.png"], ["train_labels/a_L.png", "val_labels/b_L.png"]),
     "carvana": (["train/a.jpg"], ["train_masks/a_mask.gif"]),

@@ -59,14 +59,29 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
+def check_self_contained(file: h5py.File) -> None:
+    """Check that nothing in a weights file leads out of it.
+
+    Raises:
+        WeightsError: a link or a dataset points to another file.
+    """
+    links: dict[str, Any] = {}
+    file.visititems_links(links.__setitem__)
+    for name, link in links.items():
+        if isinstance(link, h5py.ExternalLink):
+            raise WeightsError(f"{file.filename}: {name} is a link to another file; refused")
+        item = file[name] if isinstance(link, h5py.HardLink) else None
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise WeightsError(f"{file.filename}: {name} points to data outside the file; refused")
+
+
 def layers_of_file(file: h5py.File) -> list[StoredLayer]:
     """Return the layers of a weights file in the order of their names; links to other files are not followed."""
+    check_self_contained(file)
     groups: dict[str, list[h5py.Dataset]] = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
-            if item.external or item.is_virtual:
-                raise WeightsError(f"{file.filename}: {name} points to data outside the file; refused")
             groups.setdefault(name.rpartition("/")[0], []).append(item)
 
     file.visititems(visit)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import FormatError, LabelError
+from ...report import Tally
 from ...samples import Color, Label, LabelSet
 from ..labels import labels_from_json, labels_to_json
 from ..records import attributes
@@ -49,10 +51,27 @@ def with_attributes(record: dict[str, Any], own: Mapping[str, Any], fields: froz
         record.setdefault(KEY, {})["attributes"] = hidden
 
 
-def attributes_of(record: dict[str, Any], fields: frozenset[str], where: str) -> dict[str, Any]:
-    """Return what :func:`with_attributes` added, or another tool: every field that COCO does not name."""
+def attributes_of(record: dict[str, Any], fields: frozenset[str], where: str, notes: Tally) -> dict[str, Any]:
+    """Return what :func:`with_attributes` added, or another tool: every field that COCO does not name.
+
+    NaN and infinities, which Python writes though JSON has none, become null; ``notes`` says so.
+    """
     own = {name: value for name, value in record.items() if name not in fields}
-    return {**own, **attributes(extras_of(record, where).get("attributes"), where)}
+    own |= attributes(extras_of(record, where).get("attributes"), where)
+    plain = {name: _without_nan(value) for name, value in own.items()}
+    if plain != own:
+        notes.add("fields with NaN, which JSON has not, taken as null", where)
+    return plain
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return value
 
 
 def extras_of(record: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -187,6 +206,8 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name(record: Mapping[str, Any]) -> str:
     name = record.get("name")
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
     if not isinstance(name, str):
         raise LabelError(f"the name must be a text, received {name!r:.80}")
     return name

@@ -35,7 +35,7 @@ class Index:
         members: all top-level members but the two arrays.
         problems: what is wrong with the arrays as a whole: images without an id or with one that stands twice,
             annotations of no image.
-        repeated: annotation ids that several annotations have.
+        notes: annotation ids that several annotations have.
         categories: the ids of categories that annotations have.
     """
 
@@ -43,7 +43,7 @@ class Index:
     annotated: Path
     members: dict[str, Any] = field(default_factory=dict)
     problems: Tally = field(default_factory=Tally)
-    repeated: Tally = field(default_factory=Tally)
+    notes: Tally = field(default_factory=Tally)
     categories: set[int] = field(default_factory=set)
     _images: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     _annotations: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
@@ -88,6 +88,10 @@ def build(
                 index.problems.add(SKIPPED, str(error))
                 continue
             if image_id in rows:
+                row = 2 * rows[image_id]
+                if _record_at(path, images[row], images[row + 1]) == element.value:
+                    index.notes.add("image records that stand twice and are equal", f"{path.name}: id {image_id!r}")
+                    continue
                 where = f"the second time at byte {element.start}"
                 index.problems.add(SKIPPED, f"{path}: image id {image_id!r} stands twice, {where}")
                 continue
@@ -186,7 +190,7 @@ class _Annotations:
         values, counts = np.unique(ids[ids >= 0], return_counts=True)
         for value, count in zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
             own = texts[value - _FIRST_TEXT] if value >= _FIRST_TEXT else value
-            self._index.repeated.add(
+            self._index.notes.add(
                 "annotations whose id another one has too", f"{self._index.annotated.name}: id {own!r}", count - 1
             )
 
@@ -199,6 +203,11 @@ def _id(record: Any, key: str, where: str) -> int | str:
     if not isinstance(record, dict):
         raise FormatError(f"{where}: expected an object, received {record!r:.80}")
     return plain_id(record.get(key), f"{where}: {key}")
+
+
+def _record_at(path: Path, start: int, size: int) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return _load(file, start, size, path)
 
 
 def _load(file: BinaryIO, start: int, size: int, path: Path) -> dict[str, Any]:

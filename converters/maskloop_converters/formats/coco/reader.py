@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from ...codecs import png
 from ...errors import CodecError, FormatError
 from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, Option, PartName
-from ...report import ErrorPolicy, OnError
+from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
 from ..file_names import relative_path
 from ..image_files import ImageFinder, read_address
@@ -58,7 +58,7 @@ def detect(path: Path) -> str | None:
 
 def splits(path: Path) -> tuple[str, ...]:
     """Return the names of the parts that a dataset has ('train2017', 'val2017'); empty where it has no parts."""
-    return tuple(split for _, split in _files(Path(path)) if split is not None)
+    return tuple(split for _, split in _files(Path(path)).files if split is not None)
 
 
 def read(
@@ -95,50 +95,76 @@ def read(
     if images_of is not None:
         parts = [_part(images_of, path, None, labels, images_from)]
     else:
-        files = _files(path)
+        found = _files(path)
+        files = found.files
         if split is not None and any(name == split for _, name in files):
             files = [(file, name) for file, name in files if name == split]
         parts = [_part(file, None, name, labels, images_from) for file, name in files]
+        parts[0].index.notes.merge(found.notes)
+        if split is None:
+            parts[0].index.problems.merge(found.problems)
     return assemble(path, parts, split, on_error, "coco")
 
 
-def _files(path: Path) -> list[tuple[Path, str | None]]:
-    """Return the COCO files of a dataset and their splits, sorted by name; FormatError if there are none."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The COCO files of a dataset.
+
+    Attributes:
+        files: and the split of each, None where the dataset has no parts; sorted by name.
+        notes: files that are not read, and are not missing: of another kind about the same images, or no COCO files.
+        problems: files that are called like those that are read, and cannot be.
+    """
+
+    files: list[tuple[Path, str | None]]
+    notes: Tally = field(default_factory=Tally)
+    problems: Tally = field(default_factory=Tally)
+
+
+def _files(path: Path) -> _Found:
+    """Return the COCO files of a dataset; FormatError if there are none."""
     if path.is_file():
         _require_coco(path)
-        return [(path, None)]
+        return _Found([(path, None)])
     if not path.is_dir():
         raise FormatError(f"there is no {path}")
     # Roboflow keeps a file in each split's folder; a conversion with a split makes a whole dataset of each.
     places = ("annotations/*.json", "*.json", "*/_annotations.coco.json", "*/annotations/*.json")
-    found = sorted(file for place in places for file in path.glob(place))
-    for prefix in _PREFIXES:
-        named = [file for file in found if file.name.startswith(prefix)]
-        if named:
-            found = named
-            break
+    candidates = sorted(file for place in places for file in path.glob(place))
+    named = next(filter(None, ([f for f in candidates if f.name.startswith(prefix)] for prefix in _PREFIXES)), [])
     files = []
+    found = _Found([])
     reasons = []
-    for file in found:
+    for file in named or candidates:
         try:
             _require_coco(file)
         except FormatError as error:
             reasons.append(str(error))
+            if named:
+                found.problems.add("files skipped", str(error))
+            else:
+                found.notes.add("JSON files that are no COCO files", file.name)
             continue
         files.append(file)
     if not files:
         raise FormatError("; ".join(reasons) or f"{path} holds no COCO file: expected annotations/instances*.json")
-    return [(file, _split_of(file, alone=len(files) == 1)) for file in files]
+    for file in candidates if named else ():
+        if file not in named:
+            found.notes.add("JSON files of another kind beside those that are read", file.name)
+    found.files.extend((file, _split_of(file, path, alone=len(files) == 1)) for file in files)
+    return found
 
 
-def _split_of(file: Path, *, alone: bool) -> str | None:
+def _split_of(file: Path, root: Path, *, alone: bool) -> str | None:
     if file.name == "_annotations.coco.json":
         return file.parent.name
+    above = file.relative_to(root).parts[:-1]
+    folder = above[0] if above and above[0] != "annotations" else None
     name = file.stem
     for prefix in _PREFIXES:
         if name.startswith(prefix):
-            return name.removeprefix(prefix).removeprefix("_") or None
-    return None if alone else name
+            return name.removeprefix(prefix).removeprefix("_") or folder
+    return folder if alone else name
 
 
 def _require_coco(path: Path) -> None:
@@ -213,7 +239,7 @@ class _Part:
                 if policy.on_error == "fail":
                     raise FormatError(next(iter(self.index.problems.examples.values()))[0])
                 policy.skipped.merge(self.index.problems)
-        policy.notes.merge(self.index.repeated)
+        policy.notes.merge(self.index.notes)
         for note in self.categories.notes:
             policy.notes.add("categories of one name", f"{self.index.path.name}: {note}")
         for record, own in self.index:
@@ -235,14 +261,14 @@ class _Part:
                 )
             policy.notes.add(_SIZES, where)
         if any("segments_info" in annotation for annotation in annotations):
-            regions, masks = self._segments(annotations, size, where)
+            regions, masks = self._segments(annotations, size, where, policy)
         else:
             regions, masks = self._instances(annotations, size, policy)
         hidden = extras.get("regions", [])
         if hidden:
             regions, masks = _insert(regions, masks, hidden, size, where)
         sample_id = extras.get("id", str(image_id))
-        own = attributes_of(record, IMAGE_FIELDS, where)
+        own = attributes_of(record, IMAGE_FIELDS, where, policy.notes)
         sample = Sample(str(sample_id), image, masks, tuple(regions), own)
         check_labels(sample, self.labels.known_ids, where)
         return sample
@@ -260,7 +286,7 @@ class _Part:
                     continue
                 counts, pieces = counts_of(record.get("segmentation"), *size, where)
                 policy.notes.add(_NO_AREA, where, pieces)
-                region = self._region(record, where, number)
+                region = self._region(record, where, number, policy)
                 if region.id in seen:
                     region = replace(region, id="")  # ids are unique in a sample; that it stood twice is noted
                 seen.add(region.id)
@@ -278,7 +304,7 @@ class _Part:
         return [region for _, region, _ in found], masks
 
     def _segments(
-        self, annotations: list[dict[str, Any]], size: tuple[int, int], where: str
+        self, annotations: list[dict[str, Any]], size: tuple[int, int], where: str, policy: ErrorPolicy
     ) -> tuple[list[Region], RunList]:
         """Return the segments of a panoptic annotation: the PNG's ids, in the order of the JSON."""
         if len(annotations) != 1:
@@ -300,7 +326,7 @@ class _Part:
                 fault = "stands twice" if segment in seen else f"has no pixels in {path}"
                 raise FormatError(f"{where}: segment {segment} {fault}")
             seen.add(segment)
-            regions.append(self._region(record, f"{where}, segment {segment}", number))
+            regions.append(self._region(record, f"{where}, segment {segment}", number, policy))
             chosen.append(rows[segment])
         unknown = sorted(rows.keys() - seen - {0})
         if unknown:
@@ -315,7 +341,7 @@ class _Part:
             masks = masks.select([next(whole) if f else k for k, f in enumerate(full)])
         return regions, masks
 
-    def _region(self, record: dict[str, Any], where: str, number: int) -> Region:
+    def _region(self, record: dict[str, Any], where: str, number: int, policy: ErrorPolicy) -> Region:
         label = number_of(record.get("category_id"), f"{where}: category_id")
         label = self.categories.aliases.get(label, label)
         if label not in self._known:
@@ -334,7 +360,7 @@ class _Part:
             crowd=is_crowd,
             instance=None if instance is None else whole_number(instance, f"{where}: instance"),
             origin=origin(extras.get("origin"), where),
-            attributes=attributes_of(record, ANNOTATION_FIELDS, where),
+            attributes=attributes_of(record, ANNOTATION_FIELDS, where, policy.notes),
         )
 
     def _instance(self, label: int, is_crowd: bool, number: int) -> int | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ...errors import FormatError
 from ...samples import LabelSet
-from ..file_names import relative_path
+from ..image_files import ImageFinder, read_address
 from ..images import IMAGE_SUFFIXES
 from .mask_files import MASK_SUFFIXES
 
@@ -228,16 +228,29 @@ class Membership:
         return found
 
 
-def within(root: Path, listed: str, where: str) -> Path:
-    """Return the file that a list names: the longest tail of its path that exists below ``root``."""
-    parts = relative_path(listed.lstrip("/"), where).parts
-    for start in range(len(parts)):
-        path = root.joinpath(*parts[start:])
-        if path.is_file():
-            return path
-    return root.joinpath(*parts[-2:])
+def within(finder: ImageFinder, root: Path, listed: str, where: str) -> Path:
+    """Return the file that a list names, where :class:`ImageFinder` finds it, or else where it should be below ``root``."""
+    address = read_address(listed)
+    if not address.name:
+        raise FormatError(f"{where}: {listed!r:.80} is no file's name")
+    return finder.find(address, where) or root.joinpath(*address.name.split("/")[-2:])
 
 
 def key_of(name: str) -> str:
     """Return a file's path without its extension."""
     return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def with_images_from(entries: Iterable[Entry], folder: Path) -> list[Entry]:
+    """Return entries, those without an image with the image of a folder that is called like their mask."""
+    finder = ImageFinder([folder])
+    found = []
+    for entry in entries:
+        if entry.image is None and entry.mask is not None:
+            for name in (entry.name, *(f"{key_of(entry.name)}{suffix}" for suffix in sorted(IMAGE_SUFFIXES))):
+                path = finder.find(read_address(name), f"sample {entry.id}")
+                if path is not None:
+                    entry = replace(entry, image=path, name=name, reason="")
+                    break
+        found.append(entry)
+    return found

@@ -197,7 +197,7 @@ class Decoder:
         else:
             step = 255 // ((1 << image.depth) - 1)
             colors = [(value * step, value * step, value * step) for value in present]
-            table = self._explicit
+            table = self._explicit if image.kind == "grey" else self._id_of
         unjudged = {k for k in (self._fill, self._labels.ignore_id) if k is not None}
         meant = []
         for value, color in zip(present, colors, strict=True):

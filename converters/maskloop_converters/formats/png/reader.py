@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError
 from ...masks import RunList
-from ...options import LabelsFrom, Option, PartName, Soft
+from ...options import ImagesFrom, LabelsFrom, Option, PartName, Soft
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample, SoftEdge
 from ..file_names import relative_path
+from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import probe
 from ..label_files import find_label_file, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, image_size, region_from_json, whole_number
-from .entries import INDEX, PARTS, Entry, Layout
+from .entries import INDEX, PARTS, Entry, Layout, with_images_from
 from .label_maps import Decoder, Meaning, Values
 from .layouts import find_layout, why_not
 from .mask_files import read_pixels
@@ -50,6 +51,7 @@ def read(
     labels: LabelsFrom = None,
     split: PartName = None,
     on_error: OnError = "fail",
+    images_from: ImagesFrom = None,
     soft: Soft = False,
     values: Annotated[
         Values, Option("What palette masks are read by, where their indices and their colours name different labels.")
@@ -66,6 +68,7 @@ def read(
             the layout comes from if the masks look like it, else class 0..n.
         split: read this part only; by default all of them, one after another.
         on_error: 'skip' leaves out samples that cannot be read and counts them in :attr:`Dataset.skipped`.
+        images_from: the folder that has the images that are not beside their masks.
         soft: keep the soft edges of binary masks (:class:`SoftEdge`).
         values: palettes are read by 'index' or by 'color'; 'auto' is by index, by colour where the indices are no labels,
             and an error where both are labels and differ.
@@ -75,7 +78,7 @@ def read(
             is not its image's, an id or colour that is no label's, a sample's id that stands twice.
     """
     path = Path(path)
-    return assemble(path, _parts(path, labels, soft, values), split, on_error, "png")
+    return assemble(path, _parts(path, labels, soft, values, images_from), split, on_error, "png")
 
 
 def _roots(path: Path) -> list[Path]:
@@ -90,20 +93,22 @@ def _roots(path: Path) -> list[Path]:
     return [path, *usual]
 
 
-def _parts(path: Path, labels: LabelSet | Path | None, soft: bool, values: Values = "auto") -> list[Part]:
+def _parts(
+    path: Path, labels: LabelSet | Path | None, soft: bool, values: Values = "auto", images_from: Path | None = None
+) -> list[Part]:
     if not path.is_dir():
         raise FormatError(f"{path} is not a folder; a png dataset is a folder with images and masks")
     if (path / INDEX).is_file():
-        return [_indexed(path, labels, None, soft, values)]
+        return [_indexed(path, labels, None, soft, values, images_from)]
     if why_not(path) is None:
-        return _plain(path, labels, None, values)
+        return _plain(path, labels, None, values, images_from)
     found: list[Part] = []
     left_out = []
     for root in _roots(path)[1:]:
         if (root / INDEX).is_file():
-            found.append(_indexed(root, labels, root.name, soft, values))
+            found.append(_indexed(root, labels, root.name, soft, values, images_from))
         elif why_not(root) is None:
-            found.extend(_plain(root, labels, root.name, values))
+            found.extend(_plain(root, labels, root.name, values, images_from))
         else:
             left_out.append(("parts without masks", root.name))
     if not found:
@@ -146,8 +151,12 @@ class _Plain:
                 yield _plain_sample(entry, self.layout, decode)
 
 
-def _plain(root: Path, labels: LabelSet | Path | None, split: str | None, values: Values) -> list[Part]:
+def _plain(
+    root: Path, labels: LabelSet | Path | None, split: str | None, values: Values, images_from: Path | None
+) -> list[Part]:
     layout = find_layout(root)
+    if images_from is not None:
+        layout = replace(layout, entries=with_images_from(layout.entries, images_from))
     notes = Tally()
     for kind, example in layout.notes:
         notes.add(kind, example)
@@ -168,7 +177,10 @@ def _plain_sample(entry: Entry, layout: Layout, decode: Decoder) -> Sample:
     if entry.reason:
         raise FormatError(f"{where}: {entry.reason}")
     if entry.image is None and layout.images:
-        raise FormatError(f"{where}: there is no image {entry.name} for the mask {entry.mask}")
+        raise FormatError(
+            f"{where}: there is no image {entry.name} for the mask {entry.mask}; say where the images are "
+            "(--images-from DIR)"
+        )
     if entry.mask is None:
         raise FormatError(f"{where}: there is no mask for the image {entry.image}")
     size, turned = None, 1
@@ -194,6 +206,7 @@ class _Indexed:
     attributes: dict[str, Any]
     soft: bool
     values: Values
+    finder: ImageFinder
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
@@ -207,12 +220,19 @@ class _Indexed:
             for number, line in enumerate(lines, 2):
                 with policy.record(SKIPPED):
                     where = f"{path}, line {number}"
-                    sample = _indexed_sample(self.root, _record(line, where), decode, self.soft, where)
+                    sample = _indexed_sample(self.root, self.finder, _record(line, where), decode, self.soft, where)
                     check_labels(sample, known, where)
                     yield sample
 
 
-def _indexed(root: Path, given: LabelSet | Path | None, split: str | None, soft: bool, values: Values) -> _Indexed:
+def _indexed(
+    root: Path,
+    given: LabelSet | Path | None,
+    split: str | None,
+    soft: bool,
+    values: Values,
+    images_from: Path | None,
+) -> _Indexed:
     path = root / INDEX
     with path.open("rb") as lines:
         header = _record(lines.readline(), f"{path}, line 1")
@@ -223,9 +243,12 @@ def _indexed(root: Path, given: LabelSet | Path | None, split: str | None, soft:
     if file is None:
         raise FormatError(f"{root} has no list of labels; labels.json belongs beside {INDEX}")
     labels = read_labels(file) if isinstance(file, Path) else file
+    finder = ImageFinder([root] if images_from is None else [images_from])
     own = header.get("split")
     split = own if isinstance(own, str) else split
-    return _Indexed(root, split, labels, count, attributes(header.get("attributes"), f"{path}, line 1"), soft, values)
+    return _Indexed(
+        root, split, labels, count, attributes(header.get("attributes"), f"{path}, line 1"), soft, values, finder
+    )
 
 
 def _record(line: bytes, where: str) -> dict[str, Any]:
@@ -238,7 +261,9 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
     return record
 
 
-def _indexed_sample(root: Path, record: dict[str, Any], decode: Decoder, soft: bool, where: str) -> Sample:
+def _indexed_sample(
+    root: Path, finder: ImageFinder, record: dict[str, Any], decode: Decoder, soft: bool, where: str
+) -> Sample:
     sample_id, image, size = record.get("id"), record.get("image"), record.get("size")
     if not isinstance(sample_id, str) or not isinstance(image, dict) or not isinstance(record.get("regions"), list):
         raise FormatError(f"{where}: a sample needs a text id, an image and a list of regions")
@@ -246,7 +271,7 @@ def _indexed_sample(root: Path, record: dict[str, Any], decode: Decoder, soft: b
         raise FormatError(f"{where}: size must be [height, width], received {size!r:.80}")
     where = f"{where}, sample {sample_id}"
     height, width = image_size(size[0], size[1], where)
-    ref = _image_ref(root, image, (height, width), where)
+    ref = _image_ref(root, finder, image, (height, width), where)
     regions = [region_from_json(r, f"{where}, region {k}") for k, r in enumerate(record["regions"])]
     files = [r.get("mask") for r in record["regions"]]
     if any(files) or "mask" not in record:
@@ -261,11 +286,20 @@ def _indexed_sample(root: Path, record: dict[str, Any], decode: Decoder, soft: b
     return Sample(sample_id, ref, masks, tuple(regions), extra)
 
 
-def _image_ref(root: Path, record: dict[str, Any], size: tuple[int, int], where: str) -> ImageRef:
+def _image_ref(root: Path, finder: ImageFinder, record: dict[str, Any], size: tuple[int, int], where: str) -> ImageRef:
+    """Return a record's image: the file beside the masks, else what lies in the folders that may be looked in."""
     name, uri, file, source = (record.get(key) for key in ("name", "uri", "file", "source"))
     if not isinstance(name, str) or not all(value is None or isinstance(value, str) for value in (uri, file, source)):
         raise FormatError(f"{where}: the image needs a text as its name, file and source, received {record!r:.80}")
-    path = root / relative_path(file, where) if file else Path(source) if source else None
+    path: Path | None
+    if file:
+        path = root / relative_path(file, where)
+        if not path.is_file():
+            path = finder.find(read_address(file), where) or path
+    else:
+        # Where the images are not said to be elsewhere, what is called like one here is a mask.
+        path = finder.find(read_address("" if root in finder.folders else name), where, source=source)
+    name = dataset_name(name)
     if path is None:
         return ImageRef(name, None, uri, whole_number(record.get("exif_orientation", 1), f"{where}: exif_orientation"))
     info = probe(path, where)

@@ -66,6 +66,16 @@ def find_files(path: Path) -> list[Files]:
     return parts
 
 
+def folders_of_parts(path: Path) -> list[Path]:
+    """Return the sub-folders that hold shards, none where the folder holds some itself."""
+    if not path.is_dir() or any(is_shard(file.name) for file in path.iterdir() if file.is_file()):
+        return []
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    usual = ("train", "val", "test")
+    found = [folder for folder in folders if any(is_shard(file.name) for file in folder.iterdir() if file.is_file())]
+    return sorted(found, key=lambda folder: usual.index(folder.name) if folder.name in usual else len(usual))
+
+
 def label_map_text(names: Mapping[int, str]) -> str:
     """Return the Object Detection API's label map of names by id."""
     return "".join(

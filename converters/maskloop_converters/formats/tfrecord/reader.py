@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import coco_rle, png
-from ...codecs.tfexample import Feature, decode_example, read_records
+from ...codecs.tfexample import Feature
 from ...errors import CodecError, DataError, FormatError
 from ...masks import RunList
 from ...options import LabelsFrom, PartName
-from ...report import ErrorPolicy, OnError
+from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
+from ..image_files import read_address
 from ..images import probe
 from ..label_files import find_label_file, read_labels
 from ..labels import label_names, labels_from_json
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, region_from_json, whole_number
-from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files
+from .layout import CLASS_NAMES, LABEL_MAP, LABELS, Files, find_files, folders_of_parts
 from .schemas import (
     DIVISOR,
     IGNORED,
     MAP,
-    MAP_FORMAT,
     MASKS,
     OBJECT_LABELS,
     OBJECT_MASKS,
+    OBJECT_TEXTS,
     ORIGINAL,
     RECORD,
     SCHEMAS,
@@ -42,6 +42,7 @@ from .schemas import (
     Numbers,
     Schema,
 )
+from .survey import count_records, decoded, named_in_records, records, schema_of, text, texts
 
 _FEATURES = Mapping[str, Feature]
 # By EXIF orientation: what turns an array in the frame of the file upright.
@@ -59,10 +60,12 @@ _TURNS: dict[int, Any] = {
 
 def detect(path: Path) -> str | None:
     """Return None if ``path`` holds TFRecords of one of the schemas, else the reason why not."""
+    path = Path(path)
     try:
-        found = find_files(Path(path))
-        if not (Path(path) / LABELS).is_file():
-            _schema_of(found)
+        for root in folders_of_parts(path) or [path]:
+            found = find_files(root)
+            if not (root / LABELS).is_file():
+                schema_of(found)
     except DataError as error:
         return str(error)
     return None
@@ -74,11 +77,13 @@ def splits(path: Path) -> tuple[str, ...]:
 
 
 def read(path: Path, *, labels: LabelsFrom = None, split: PartName = None, on_error: OnError = "fail") -> Dataset:
-    """Return a dataset of TFRecord files; the schema is seen from the features of the first record.
+    """Return a dataset of TFRecord files; the schema is seen from the features of the first records.
 
     Args:
-        path: a folder of shards, whose names end in .tfrecord, .tfrecord-00000-of-0000N or .record-..., or one file.
-        labels: the classes, or a label list file (.pbtxt too); by default the list beside the files.
+        path: a folder of shards, whose names end in .tfrecord, .tfrecord-00000-of-0000N or .record-..., a folder of such
+            folders, or one file.
+        labels: the classes, or a label list file (.pbtxt too); by default the list beside the files, else the names that
+            stand in the records (image/object/class/text).
         split: read this part only.
         on_error: 'skip' leaves out records that are damaged or wrong and counts them in :attr:`Dataset.skipped`; what
             follows a damaged length in its file cannot be found any more and counts as one.
@@ -102,15 +107,17 @@ class _Part:
     paths: tuple[Path, ...]
     lengths: tuple[int, ...] | None
     decoder: _Decoder
+    notes: Tally
 
     def samples(self, policy: ErrorPolicy) -> Iterator[Sample]:
+        policy.notes.merge(self.notes)
         number = 0
         for shard, path in enumerate(self.paths):
             with policy.record(SKIPPED):
                 seen = 0
-                for index, (record, where) in _records(path, policy):
+                for index, (record, where) in records(path, policy):
                     with policy.record(SKIPPED):
-                        yield self.decoder.sample(_decoded(record, where), where, f"{path.name}-{number}")
+                        yield self.decoder.sample(decoded(record, where), where, f"{path.name}-{number}")
                     number += 1
                     seen = index + 1
                 # A file that ends between two records looks whole.
@@ -119,15 +126,31 @@ class _Part:
 
 
 def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
+    folders = folders_of_parts(path)
+    if not folders:
+        return _parts_of(path, labels, None)
+    several = len(folders) > 1
+    return [part for root in folders for part in _parts_of(root, labels, root.name if several else None)]
+
+
+def _parts_of(path: Path, labels: LabelSet | Path | None, folder: str | None) -> list[Part]:
+    """Return the parts whose files are in one folder.
+
+    Args:
+        path: the folder, or a file.
+        labels: that were given.
+        folder: what the part is called by the folder, None where its files say it.
+    """
     found = find_files(path)
     root = path if path.is_dir() else path.parent
+    notes = Tally()
     own: dict[str, Any] = {}
     if (root / LABELS).is_file():
         try:
             document = json.loads((root / LABELS).read_text("utf-8"))
             own = document.get("tfrecord", {})
             own_labels = labels_from_json(document)
-            schema: Schema = own.get("schema") or _schema_of(found)
+            schema: Schema = own.get("schema") or schema_of(found)
             lengths, split = own.get("lengths", []), own.get("split")
             if (
                 schema not in SCHEMAS
@@ -140,11 +163,11 @@ def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
             raise FormatError(f"{root / LABELS}: not a label list: {error}") from error
         labels = own_labels if labels is None else labels
     else:
-        schema, numbers = _schema_of(found), None
+        schema, numbers = schema_of(found), None
     if isinstance(labels, Path):
         labels = read_labels(labels)
     if labels is None:
-        labels = _labels_beside(root, schema)
+        labels = _labels_beside([root, root.parent] if folder else [root], schema, found, notes)
     if (
         schema in ("segmentation", "panoptic")
         and numbers is None
@@ -158,12 +181,15 @@ def _parts(path: Path, labels: LabelSet | Path | None) -> list[Part]:
     ours = own if len(found) == 1 else {}
     parts: list[Part] = []
     for files in found:
-        name = ours["split"] if "split" in ours else _split_name(files.split, schema)
-        count = sum(ours["lengths"]) if "lengths" in ours else sum(_count(file) for file in files.paths)
+        name = _split_name(files.split, schema)
+        if folder is not None:
+            name = folder if len(found) == 1 else f"{folder}-{name}"
+        name = ours["split"] if ours.get("split") is not None or ("split" in ours and folder is None) else name
+        count = sum(ours["lengths"]) if "lengths" in ours else sum(count_records(file) for file in files.paths)
         extra = attributes(ours.get("attributes"), str(root / LABELS))
         listed = ours.get("lengths")
         lengths = tuple(listed) if isinstance(listed, list) and len(listed) == len(files.paths) else None
-        parts.append(_Part(name, labels, count, extra, files.paths, lengths, decoder))
+        parts.append(_Part(name, labels, count, extra, files.paths, lengths, decoder, notes))
     return parts
 
 
@@ -197,82 +223,23 @@ def _foreign_numbers(labels: LabelSet) -> Numbers:
     return Numbers(ignored=ignored, positions={label.id: k for k, label in enumerate(labels.labels)})
 
 
-def _labels_beside(root: Path, schema: Schema) -> LabelSet:
-    maps = [root / LABEL_MAP, *sorted(root.glob("*.pbtxt"))]
-    for file in maps:
-        if file.is_file():
+def _labels_beside(roots: list[Path], schema: Schema, found: list[Files], notes: Tally) -> LabelSet:
+    """Return the labels of the list beside the records, else those that the records name."""
+    for root in roots:
+        maps = [root / LABEL_MAP, *sorted(root.glob("*.pbtxt"))]
+        file = next((file for file in maps if file.is_file()), None) or find_label_file(root)
+        if file is not None:
             return read_labels(file)
-    file_found = find_label_file(root)
-    if file_found is not None:
-        return read_labels(file_found)
-    names = root / CLASS_NAMES
-    if schema == "tfds" and names.is_file():
-        lines = names.read_text("utf-8").splitlines()
-        return LabelSet(tuple(Label(k, name) for k, name in enumerate(lines)))
-    raise FormatError(f"{root} has no list of labels; add labels.txt or {LABEL_MAP}, or give --labels")
-
-
-def _schema_of(found: list[Files]) -> Schema:
-    """Return the schema that the features of the first record make; FormatError lists what is there."""
-    shards = [path for files in found for path in files.paths]
-    # Writers that deal records out by hash leave some shards empty.
-    for _, (record, where) in chain.from_iterable(_records(path, ErrorPolicy()) for path in shards):
-        names = _decoded(record, where)
-        if MAP in names:
-            return "panoptic" if _text(names, MAP_FORMAT) == "raw" else "segmentation"
-        if OBJECT_MASKS in names:
-            return "detection"
-        if "image" in names and (TFDS_MAP in names or TFDS_MASKS in names):
-            return "tfds"
-        raise FormatError(
-            f"{where}: its features are those of no schema with masks: {', '.join(sorted(names))[:300]}; expected {MAP} "
-            f"(DeepLab), {OBJECT_MASKS} (Object Detection API), or image with {TFDS_MAP} or {TFDS_MASKS} (TFDS)"
-        )
-    raise FormatError(
-        f"{shards[0]} holds no record, nor does any other shard, and no {LABELS} beside says what it would be"
-    )
-
-
-def _records(path: Path, policy: ErrorPolicy) -> Iterator[tuple[int, tuple[bytes, str]]]:
-    """Yield number, record and what errors call it."""
-    number = 0
-
-    def damaged(error: CodecError) -> None:
-        nonlocal number
-        number += 1
-        if policy.on_error == "fail":
-            raise FormatError(f"{path}: {error}") from error
-        policy.skipped.add(SKIPPED, f"{path}: {error}")
-
-    try:
-        with path.open("rb") as file:
-            for record in read_records(file, on_damaged=damaged):
-                yield number, (record, f"{path}, record {number}")
-                number += 1
-    except CodecError as error:
-        raise FormatError(f"{path}: {error}") from error
-    except OSError as error:
-        raise FormatError(f"{path}: cannot read the file: {error}") from error
-
-
-def _count(path: Path) -> int:
-    """Return how many records a file has: of a plain one only the lengths are read."""
-    count, at, size = 0, 0, path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(2) in (b"\x1f\x8b", b"\x78\x9c", b"\x78\xda", b"\x78\x01"):
-            return sum(1 for _ in _records(path, ErrorPolicy("skip")))
-        while at + 16 <= size:
-            file.seek(at)
-            at += int.from_bytes(file.read(8), "little") + 16
-            count += at <= size
-    return count
-
-
-def _decoded(record: bytes, where: str) -> dict[str, Feature]:
-    try:
-        return decode_example(record)
-    except CodecError as error:
-        raise FormatError(f"{where}: {error}") from error
+        names = root / CLASS_NAMES
+        if schema == "tfds" and names.is_file():
+            lines = names.read_text("utf-8").splitlines()
+            return LabelSet(tuple(Label(k, name) for k, name in enumerate(lines)))
+    labels = named_in_records(found) if schema == "detection" else None
+    if labels is None:
+        raise FormatError(f"{roots[0]} has no list of labels; add labels.txt or {LABEL_MAP}, or give --labels")
+    listed = ", ".join(f"{label.id} {label.name}" for label in labels.labels[:5])
+    notes.add("datasets without a label list, named as their records say", f"{roots[0]}: {listed}")
+    return labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,10 +337,12 @@ class _Decoder:
             turned = [_TURNS[turn](masks.mask(k)) for k in range(len(masks))]
             height, width = stored if turn < 5 else stored[::-1]
             masks = RunList.from_masks(turned, height=height, width=width)
-        name = _text(features, "image/filename") or _text(features, "file_name")
-        sample_id = _text(features, "image/source_id") or _text(features, "id") or name or fallback_id
+        said = text(features, "image/filename") or text(features, "file_name")
+        sample_id = text(features, "image/source_id") or text(features, "id") or said or fallback_id
         suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
-        ref = ImageRef(name or sample_id + suffix, data or None, None, turn)
+        # Most tools keep the path that the image had on the machine where the records were made.
+        name = read_address(said or sample_id + suffix).name or f"{fallback_id}{suffix}"
+        ref = ImageRef(name, data or None, said if said and said != name else None, turn)
         return Sample(sample_id, ref, masks, tuple(regions))
 
     def _foreign_map(self, label_map: NDArray[Any]) -> tuple[list[Region], RunList]:
@@ -412,7 +381,9 @@ class _Decoder:
             ids = {position: label_id for label_id, position in self.numbers.positions.items()}
             numbers = [ids.get(number, number) for number in numbers]
         else:
-            numbers = [number - self.numbers.shift for number in numbers]
+            numbers = self._named(
+                [number - self.numbers.shift for number in numbers], texts(features, OBJECT_TEXTS), len(masks)
+            )
         self._check(numbers)
         if len(numbers) != len(masks):
             raise FormatError(f"{len(masks)} masks in {mask_key}, {len(numbers)} labels in {label_key}")
@@ -421,6 +392,28 @@ class _Decoder:
             raise FormatError(f"{len(crowds)} values in image/object/is_crowd for {len(numbers)} objects")
         regions = [Region(label, crowd=bool(crowd)) for label, crowd in zip(numbers, crowds, strict=True)]
         return regions, masks
+
+    def _named(self, numbers: list[int], names: list[str], count: int) -> list[int]:
+        """Return the ids of objects, by their names where they have no numbers; FormatError where the two disagree."""
+        by_name = {label.name: label.id for label in self.labels.labels}
+        if len(names) != count or not names:
+            return numbers
+        if not numbers:
+            unknown = sorted({name for name in names if name not in by_name})
+            if unknown:
+                raise FormatError(
+                    f"{OBJECT_TEXTS} says {unknown}, which are no labels; there are: {', '.join(by_name)}"
+                )
+            return [by_name[name] for name in names]
+        for number, name in zip(numbers, names, strict=False):
+            if by_name.get(name, number) != number:
+                listed = next((label.name for label in self.labels.labels if label.id == number), None)
+                raise FormatError(
+                    f"an object's label is {number}, which the list calls {listed!r}, and its {OBJECT_TEXTS} is {name!r}, "
+                    f"which has number {by_name[name]} there: the list is not that of these records; give the right one "
+                    "with --labels"
+                )
+        return numbers
 
     def _check(self, ids: list[int]) -> None:
         known = {label.id for label in self.labels.labels} | {self.labels.ignore_id, self.labels.background_id}
@@ -475,13 +468,6 @@ def _bytes(features: _FEATURES, key: str) -> bytes:
     if len(values) != 1:
         raise FormatError(f"{key} has {len(values)} values, expected one")
     return values[0]
-
-
-def _text(features: _FEATURES, key: str) -> str:
-    try:
-        return _bytes(features, key).decode() if key in features else ""
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{key} is not UTF-8") from error
 
 
 def _integers(features: _FEATURES, key: str) -> list[int]:

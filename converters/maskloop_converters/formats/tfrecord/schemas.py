@@ -24,6 +24,7 @@ SCHEMAS: tuple[Schema, ...] = ("segmentation", "panoptic", "detection", "tfds")
 
 MAP, MAP_FORMAT = "image/segmentation/class/encoded", "image/segmentation/class/format"
 OBJECT_MASKS, OBJECT_LABELS = "image/object/mask", "image/object/class/label"
+OBJECT_TEXTS = "image/object/class/text"
 TFDS_MASKS, TFDS_LABELS, TFDS_MAP = "objects/mask", "objects/label", "segmentation_mask"
 # Ours, beside the schema's: the sample as JSON, its masks where the schema loses some, the image as it was.
 RECORD, MASKS, ORIGINAL = "maskloop/sample", "maskloop/masks", "maskloop/image"
@@ -161,7 +162,7 @@ def _objects(sample: Sample, picture: Picture, names: Mapping[int, str], numbers
         "image/object/bbox/xmax": np.minimum(right, 1).astype(np.float32),
         "image/object/bbox/ymin": top.astype(np.float32),
         "image/object/bbox/ymax": np.minimum(bottom, 1).astype(np.float32),
-        "image/object/class/text": [names[r.label] for r in sample.regions],
+        OBJECT_TEXTS: [names[r.label] for r in sample.regions],
         OBJECT_LABELS: np.array([r.label + numbers.shift for r in sample.regions], np.int64),
         "image/object/is_crowd": np.array([r.crowd for r in sample.regions], np.int64),
         "image/object/area": sample.masks.areas().astype(np.float32),

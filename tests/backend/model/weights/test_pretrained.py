@@ -203,6 +203,6 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, write: Callable[[P
     assert "x.weights.h5" in str(caught.value)
 
 
-def test_imagenet_is_for_vgg16_only() -> None:
-    with pytest.raises(WeightsError, match="not for 'small'"):
+def test_small_has_no_imagenet_weights() -> None:
+    with pytest.raises(WeightsError, match="no ImageNet weights for the backbone 'small'"):
         build_fcn(Architecture(3, "small"), weights="imagenet")

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from ....errors import FormatError
+from ...image_files import ImageFinder
 from ...known_labels import CAMVID, CAMVID_32
 from ..entries import PARTS, Entry, Layout, holds_masks, key_of, pairs, read_lines, within
 
@@ -29,7 +30,10 @@ def find(root: Path) -> Layout:
     """Return the images and masks."""
     lists = _pair_lists(root)
     if lists:
-        entries = [entry for part, path in lists.items() for entry in _listed(root, part, path)]
+        finder = ImageFinder([root])
+        for word in (word for path in lists.values() for line in read_lines(path) for word in _two_paths(line) or ()):
+            finder.foresee(word)
+        entries = [entry for part, path in lists.items() for entry in _listed(root, part, path, finder)]
         return Layout("camvid", entries, _KNOWN, left_out=_unlisted(root, entries))
     entries = []
     for part, (images, masks) in _annotated(root).items():
@@ -81,7 +85,7 @@ def _two_paths(line: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-def _listed(root: Path, part: str, path: Path) -> list[Entry]:
+def _listed(root: Path, part: str, path: Path, finder: ImageFinder) -> list[Entry]:
     """Return the entries of a list of 'image mask' lines; their paths may start with folders of another machine."""
     found: dict[str, Entry] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -91,7 +95,7 @@ def _listed(root: Path, part: str, path: Path) -> list[Entry]:
         words = _two_paths(line)
         if words is None:
             raise FormatError(f"{where}: expected an image and a mask separated by a space, received {line!r:.80}")
-        image, mask = (within(root, word, where) for word in words)
+        image, mask = (within(finder, root, word, where) for word in words)
         name = image.relative_to(root).as_posix()
         key = key_of(name).removeprefix(f"{part}/")
         if key in found:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from ...known_labels import CITYSCAPES
 from ..entries import PARTS, Entry, Layout, Membership, holds_masks, key_of, pairs
 
-_IMAGES = ("images", "imgs", "img", "image", "img_dir", "image_2", "pictures", "JPEGImages", "Images", "input")
+_IMAGES = ("images", "imgs", "img", "image", "img_dir", "image_2", "pictures", "JPEGImages", "Images", "input", "data")
 _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir", "semantic", "gt", "ground_truth"),
     *("groundtruth", "segmentation", "segmentations", "labelmaps", "label_maps", "Masks", "Labels", "targets"),
