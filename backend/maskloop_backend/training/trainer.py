@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
+from PIL import Image
 
 from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Dataset
@@ -43,6 +46,9 @@ from .loss import class_weights, cross_entropy
 from .metrics import ConfusionMatrix, Evaluation
 from .optimizer import RatedAdamW
 from .settings import TrainingSettings
+
+# An image seen larger takes more than twice the time; so much mIoU is worth that.
+_WORTH = 0.005
 
 
 class TrainingError(DataError):
@@ -244,7 +250,7 @@ def train(
                 ) from error
         settings = dataclasses.replace(settings, batch_size=batch_size // 2)
         progress.exhausted(batch_size=batch_size // 2)
-    best = loop.restore_best()
+    best, zoom = loop.choose_zoom(loop.restore_best())
     result = TrainingResult(
         "",
         best,
@@ -261,6 +267,7 @@ def train(
         dataset.labels,
         preprocessing=None if initial is None else initial.record.preprocessing,
         max_side=settings.size,
+        zoom=zoom,
         metrics=metrics,
         settings=settings.to_json(),
         parent=None if initial is None else initial.version,
@@ -277,7 +284,12 @@ def train(
 
 
 def evaluate(
-    model: keras.Model, examples: Examples, *, batch_size: int = 4, check: Callable[[], None] = lambda: None
+    model: keras.Model,
+    examples: Examples,
+    *,
+    batch_size: int = 4,
+    zoom: float = 1.0,
+    check: Callable[[], None] = lambda: None,
 ) -> ConfusionMatrix:
     """Return the confusion matrix of a model over examples, at their full size.
 
@@ -285,15 +297,28 @@ def evaluate(
         model: images (B, H, W, 3) -> logits (B, H, W, K).
         examples: images of one size in a row are predicted together.
         batch_size: at most so many together.
+        zoom: the model is shown the images so many times as large; its logits are interpolated to their size.
         check: called between batches; what it raises ends the evaluation.
     """
     matrix = ConfusionMatrix(len(examples.labels.classes))
     for batch in _same_size(examples.shapes, batch_size):
         check()
         pairs = [examples[index] for index in batch]
-        logits = model.predict_on_batch(np.stack([image for image, _ in pairs]).astype(np.float32))
+        images = np.stack([image for image, _ in pairs])
+        logits = _zoomed(model, images, zoom) if zoom != 1 else model.predict_on_batch(images.astype(np.float32))
         matrix.add(np.stack([target for _, target in pairs]), np.argmax(logits, axis=-1))
     return matrix
+
+
+def _zoomed(model: keras.Model, images: NDArray[np.uint8], zoom: float) -> NDArray[np.float32]:
+    """Return logits float32 (B, H, W, K) of images (B, H, W, 3) that are shown to the model in another size."""
+    height, width = images.shape[1:3]
+    size = round(width * zoom), round(height * zoom)
+    seen = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in images]
+    logits = np.asarray(model.predict_on_batch(np.stack(seen).astype(np.float32)))
+    # a plane at a time: OpenCV resizes up to four channels together
+    planes = [[cv2.resize(one[..., k], (width, height)) for k in range(one.shape[-1])] for one in logits]
+    return np.stack([np.stack(one, axis=-1) for one in planes])
 
 
 class _Loop:
@@ -438,6 +463,15 @@ class _Loop:
         arrays, record = checkpoint.read(path, [tuple(w.shape) for w in self.model.weights])
         self.model.set_weights(arrays)
         return Evaluation.from_json(record)
+
+    def choose_zoom(self, best: Evaluation) -> tuple[Evaluation, float]:
+        """Return the evaluation with the zoom that is better, and that: what is worth its time, or 1."""
+        zoom = self._settings.recipe.zoom
+        if zoom == 1:
+            return best, 1.0
+        matrix = evaluate(self.model, self._measured, batch_size=2, zoom=zoom)
+        zoomed = Evaluation.of(matrix, self._names, epoch=best.epoch, loss=best.loss)
+        return (zoomed, zoom) if zoomed.miou >= best.miou + _WORTH else (best, 1.0)
 
     def _step(self, images: Any, targets: Any, rate: float) -> float:
         with self._devices.together():
