@@ -17,6 +17,7 @@ from maskloop_converters.samples import LabelSet
 from ..model.bundle import Bundle
 from ..model.config import STRIDE
 from ..model.preprocessing import mirror_indices, missing
+from ..model.record import ZOOMED_PIXELS
 from .prediction import Prediction
 from .runtimes import KerasRuntime, Precision
 from .score import image_score
@@ -188,7 +189,7 @@ class Predictor:
         zoomed = factor * self._record.zoom
         if zoomed != factor:
             sides = [side + missing(side) for side in (round(height * zoomed), round(width * zoomed))]
-            if sides[0] * sides[1] <= self._tile**2:
+            if sides[0] * sides[1] <= min(ZOOMED_PIXELS, self._tile**2):
                 factor = zoomed
         return max(1, round(height * factor)), max(1, round(width * factor))
 

@@ -20,6 +20,8 @@ from .inputs import checked
 
 RECORD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.weights.h5"
+# Images that have this many pixels show their things large enough; a network that saw them larger would take seconds.
+ZOOMED_PIXELS = 1536**2
 # Raised when a reader of older records could misread newer ones.
 RECORD_FORMAT = 1
 # Bytes of a record. It grows with the classes and evaluations, to some hundred kilobytes.
@@ -77,8 +79,8 @@ class ModelRecord:
         labels: channel k is ``labels.classes[k]``.
         max_side: images with a longer side than this, in pixels, are shrunk before prediction; None predicts at full
             size. It is the size that the training saw.
-        zoom: the network sees images, shrunk or not, so many times as large, 1..4, where they then still fit into one
-            tile of the predictor: it draws thin things that it would miss otherwise, for the square of it in time.
+        zoom: the network sees images, shrunk or not, so many times as large, 1..4, unless they had more than
+            :data:`ZOOMED_PIXELS` then: it draws thin things that it would miss otherwise, for the square of it in time.
         metrics: what was measured and on what ({'holdout_miou': 0.81}), JSON values by name.
         settings: how it was trained, JSON values by name.
         parent: version it was fine-tuned from, None if none.

@@ -32,7 +32,7 @@ from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import Architecture
 from ..model.fcn import backbone_layers, build_fcn, split_network
-from ..model.record import ModelRecord
+from ..model.record import ZOOMED_PIXELS, ModelRecord
 from ..registry.store import Registry
 from . import checkpoint
 from .batches import Batches, BatchSource, Draw, Emphasis, default_crop, stream
@@ -467,7 +467,8 @@ class _Loop:
     def choose_zoom(self, best: Evaluation) -> tuple[Evaluation, float]:
         """Return the evaluation with the zoom that is better, and that: what is worth its time, or 1."""
         zoom = self._settings.recipe.zoom
-        if zoom == 1:
+        largest = max(height * width for height, width in self._measured.shapes)
+        if zoom == 1 or largest * zoom**2 > ZOOMED_PIXELS:
             return best, 1.0
         matrix = evaluate(self.model, self._measured, batch_size=2, zoom=zoom)
         zoomed = Evaluation.of(matrix, self._names, epoch=best.epoch, loss=best.loss)
