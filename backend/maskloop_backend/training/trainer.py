@@ -472,7 +472,7 @@ class _Loop:
             return best, 1.0
         matrix = evaluate(self.model, self._measured, batch_size=2, zoom=zoom)
         zoomed = Evaluation.of(matrix, self._names, epoch=best.epoch, loss=best.loss)
-        return (zoomed, zoom) if zoomed.miou >= best.miou + _WORTH else (best, 1.0)
+        return (zoomed, float(zoom)) if zoomed.miou >= best.miou + _WORTH else (best, 1.0)
 
     def _step(self, images: Any, targets: Any, rate: float) -> float:
         with self._devices.together():
