@@ -420,6 +420,43 @@ def test_folders_of_common_downloads(tmp_path: Path, layout: str) -> None:
         assert len(list(png.read(tmp_path / "in", split=part))) == 1
 
 
+@pytest.mark.parametrize(
+    "masks",
+    [
+        ["SegmentationClass/a.png"],
+        ["gtFine/default/a_gtFine_labelIds.png"],
+        ["default/semantic/a.png", "train/semantic/b.png"],
+        ["defaultannot/a.png"],
+        ["masks/a.png"],
+    ],
+)
+def test_exports_without_images(tmp_path: Path, masks: list[str]) -> None:
+    """As CVAT makes them unless it is asked for the images."""
+    for mask in masks:
+        save(tmp_path / "in" / mask, MASK)
+    if masks == ["defaultannot/a.png"]:
+        (tmp_path / "in/default.txt").write_text("/default/a.jpg defaultannot/a.png\n")
+    (tmp_path / "in" / "classes.txt").write_text("background\ncar\n")
+    dataset = png.read(tmp_path / "in")
+    assert areas(dataset) == {"car": ONES * len(masks)}
+    assert {sample.image.source for sample in dataset} == {None}
+    assert convert(tmp_path / "in", tmp_path / "out", "coco", verify=True).verified == len(masks)
+
+
+def test_kitti_instances(tmp_path: Path) -> None:
+    """Written as the benchmark describes it: semantic = instance // 256, and number 0 is no object."""
+    photo(tmp_path / "training/image_2/a.png")
+    save(tmp_path / "training/semantic/a.png", np.where(MASK, 26, 7))
+    objects = np.where(MASK, 26 * 256 + 1, 7 * 256)
+    objects[1, 1] = 26 * 256 + 2
+    save(tmp_path / "training/instance/a.png", objects)
+    dataset = png.read(tmp_path)
+    (only,) = dataset
+    assert dataset.labels == CITYSCAPES
+    assert [(r.label, r.instance) for r in only.regions] == [(7, None), (26, 1), (26, 2)]
+    assert only.masks.areas().tolist() == [24 - ONES, ONES - 1, 1]
+
+
 def test_parts_that_hold_no_masks_are_counted(tmp_path: Path) -> None:
     plain(tmp_path / "train", {"a": MASK}, "background\ncar\n")
     photo(tmp_path / "test" / "images" / "b.jpg")
@@ -516,7 +553,7 @@ def test_mapillary_vistas(tmp_path: Path) -> None:
         numbers[1, 1] = 2 * 256 + 7
         numbers[0, 0] = 1  # a second piece of class 0
         save(root / release / "instances" / "a.png", numbers)
-        config = '{"labels": [{"name": "sky"}, {"name": "road"}, {"name": "car-%s"}, {"name": "void--unlabeled"}]}'
+        config = '{"labels": [{"name": "sky", "instances": false}, {"name": "road"}, {"name": "car-%s"}, {"name": "void--unlabeled"}]}'
         (tmp_path / f"config_{release}.json").write_text(config % release)
     photo(root / "images" / "a.jpg")
     photo(tmp_path / "testing" / "images" / "b.jpg")
@@ -524,8 +561,8 @@ def test_mapillary_vistas(tmp_path: Path) -> None:
     (only,) = dataset
     names = [label.name for label in dataset.labels.labels]
     assert [(names[r.label], r.instance) for r in only.regions] == [
-        ("sky", 0),
-        ("sky", 1),
+        ("sky", None),
+        ("sky", None),
         ("car-v2.0", 0),
         ("car-v2.0", 7),
     ]
