@@ -102,8 +102,9 @@ def command(
         **reading.chosen("read", of_formats),
     )
     examples = Examples(dataset, dataset.labels)
-    for line in dataset.skipped.lines():
-        click.echo(f"skipped: {line}", err=True)
+    for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):
+        for line in tally.lines():
+            click.echo(f"{heading}: {line}", err=True)
     segmenter = Predictor(registry.load(version))
     other = Predictor(registry.load(against)) if against else None
     with bar("predictions") as each:

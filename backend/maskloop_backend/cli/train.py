@@ -172,6 +172,10 @@ def command(
                 # what shells report of a program that Ctrl-C ended
                 raise SystemExit(130) from stop
         results.append(result)
+        if len(results) == 1:
+            for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):
+                for line in tally.lines():
+                    click.echo(f"{heading}: {line}", err=True)
         if not as_json:
             click.echo(
                 f"{result.version}: mIoU {result.best.miou:.3f} on {len(result.validation)} held-out images "

@@ -17,7 +17,7 @@ from maskloop_converters.samples import LabelSet
 from ..model.bundle import Bundle
 from ..model.config import STRIDE
 from ..model.preprocessing import mirror_indices, missing
-from .prediction import Prediction
+from .prediction import Prediction, Steps, finished
 from .runtimes import KerasRuntime, Precision
 from .score import image_score
 
@@ -150,13 +150,20 @@ class Predictor:
         Raises:
             DataError: an array of another shape or type; the message says which.
         """
+        return finished(self.steps(images))
+
+    def steps(self, images: Sequence[NDArray[Any]]) -> Steps:
+        """Return the same as :meth:`predict`, as a generator that pauses after every call of the network.
+
+        A large image is dozens of tiles: whoever drives it can let other images through between them.
+        """
         jobs = [self._prepare(number, image) for number, image in enumerate(images)]
         groups: dict[Hashable, list[_Piece]] = {}
         for job in jobs:
             for piece in self._pieces(job):
                 groups.setdefault(piece.group, []).append(piece)
         for pieces in groups.values():
-            self._run(pieces)
+            yield from self._run(pieces)
         return [
             Prediction(job.labels, job.confidence, image_score(job.labels, job.confidence, self._background))
             for job in jobs
@@ -205,8 +212,8 @@ class Predictor:
         for start, kept in zip(starts, itertools.pairwise(edges), strict=True):
             yield slice(start, start + tile), slice(*kept)
 
-    def _run(self, pieces: list[_Piece]) -> None:
-        """Predict pieces of one group and store the answers."""
+    def _run(self, pieces: list[_Piece]) -> Iterator[None]:
+        """Predict pieces of one group and store the answers, pausing after each call of the network."""
         height, width = pieces[0].pixels.shape[:2]
         most = max(1, _BATCH_PIXELS // (height * width))
         for first in range(0, len(pieces), most):
@@ -221,6 +228,7 @@ class Predictor:
                 answers = self._runtime.labels(batch)
             for piece, labels, confidence in zip(part, *answers, strict=False):
                 piece.store(labels, confidence)
+            yield
 
 
 def _shifted(side: slice, origin: int) -> slice:

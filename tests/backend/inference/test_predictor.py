@@ -251,3 +251,22 @@ assert "tensorflow" not in sys.modules, "TensorFlow was imported"
     expected = predictor.predict(images) + Predictor(bundle, max_side=48, precision="float32").predict(images)
     for labels, prediction in zip(found, expected, strict=True):
         assert_same(labels, prediction.label_map, differing=0.005)
+
+
+def test_tiles_can_be_taken_step_by_step(bundle: Bundle) -> None:
+    tiled = Predictor(bundle, precision="float32", tile=64, overlap=32)
+    image = picture(200, 130)
+    steps = tiled.steps([image])
+    count = 0
+    while True:
+        try:
+            next(steps)
+            count += 1
+        except StopIteration as done:
+            (stepwise,) = done.value
+            break
+    (whole,) = tiled.predict([image])
+    assert count >= 1
+    np.testing.assert_array_equal(stepwise.label_map, whole.label_map)
+    np.testing.assert_array_equal(stepwise.confidence, whole.confidence)
+    assert stepwise.score == whole.score

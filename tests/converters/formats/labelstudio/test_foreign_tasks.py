@@ -204,8 +204,6 @@ VECTOR = {"vertices": [{"id": "v1", "x": 1, "y": 2}, {"id": "v2", "x": 50, "y": 
         ),
         ([labelled("ellipselabels", {"radiusX": 3})], {"regions that are no masks (ellipselabels)": 1}),
         ([labelled("videorectangle", {"sequence": []})], {"regions that are no masks (videorectangle)": 1}),
-        ([labelled("rectanglelabels", {**CAR, "width": 0})], {"regions without a pixel": 1}),
-        ([labelled("brushlabels", brush(np.zeros((HEIGHT, WIDTH))))], {"regions without a pixel": 1}),
         # neither choices of the whole image nor relations are regions
         ([region("choices", {"choices": ["rain"]}), {"type": "relation", "from_id": "a", "to_id": "b"}], {}),
     ],
@@ -283,7 +281,19 @@ def test_what_faint_pixels_are(tmp_path: Path, alpha: Any, pixels: int) -> None:
     path = exported(tmp_path, labelled("brushlabels", value), labelled("brushlabels", brush(LINE), "b", "r2"))
     areas = [area for label, area, _ in found(path)["1"] if label == "car"]
     assert areas == [pixels]
-    assert counted(path) == ({} if pixels else {"regions without a pixel": 1})
+    assert counted(path) == ({} if pixels else {"regions fainter than half throughout, read as empty": 1})
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [labelled("rectanglelabels", {**CAR, "width": 0}), labelled("brushlabels", brush(np.zeros((HEIGHT, WIDTH))))],
+)
+def test_a_region_without_a_pixel_is_a_region_and_said(tmp_path: Path, empty: dict[str, Any]) -> None:
+    dataset = mc.read(exported(tmp_path, empty), "labelstudio")
+    (sample,) = dataset
+    assert sample.masks.areas().tolist() == [0]
+    assert dataset.notes.counts == {"regions without a pixel": 1}
+    assert not dataset.skipped
 
 
 # Tasks and files.
