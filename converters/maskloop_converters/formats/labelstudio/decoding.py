@@ -171,11 +171,6 @@ def _png_alpha(url: Any, height: int, width: int) -> NDArray[np.uint8]:
         raise CodecError(
             f"the bitmask is {image.pixels.shape[1]} x {image.pixels.shape[0]}, expected {width} x {height}"
         )
-    if image.kind in ("rgba", "grey-alpha"):
-        return np.ascontiguousarray(image.pixels[..., -1])
-    if image.kind == "palette" and image.palette_alpha is not None:
-        table = np.full(256, 255, np.uint8)
-        table[: image.palette_alpha.size] = image.palette_alpha
-        opacity: NDArray[np.uint8] = table[image.pixels]
-        return opacity
+    if image.kind in ("rgba", "grey-alpha") or image.palette_alpha is not None:
+        return image.alpha()
     raise CodecError(f"the bitmask is a {image.kind} PNG without opacity; its opacity is the mask")
