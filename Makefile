@@ -5,6 +5,7 @@
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
+# make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
@@ -14,8 +15,9 @@ DEMO ?=
 FUZZ_RUNS ?= 100000
 CRASHES ?= 50
 ATTACKS ?=
+CASES ?= 10000
 
-.PHONY: demo dev test check format bench fuzz attack crashes clean
+.PHONY: demo dev test check format bench fuzz attack api crashes clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -60,6 +62,9 @@ fuzz: .venv/.dev
 
 attack: .venv/.dev
 	$(BIN)/python fuzz/attack.py $(ATTACKS)
+
+api: .venv/.dev
+	$(BIN)/python fuzz/api.py --cases $(CASES) --bodies $$(( 2 * $(CASES) ))
 
 crashes: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/crashes

@@ -41,7 +41,7 @@ def anonymous_bodies(rig: Rig) -> str:
         with server.connect() as connection, contextlib.suppress(OSError):
             length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
             connection.sendall(
-                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s\r\n\r\n" % length
+                b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s\r\n\r\n" % length
             )
             piece = (b"%x\r\n%s\r\n" % (MIB, b" " * MIB)) if chunked else b" " * MIB
             for _ in range(10 * size // MIB if chunked else size // MIB):
@@ -103,7 +103,7 @@ def slow_bodies(rig: Rig) -> str:
         with server.health() as health:
             slow = [stack.enter_context(server.connect()) for _ in range(200)]
             for connection in slow:
-                connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+                connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n")
             started = time.monotonic()
             while time.monotonic() - started < 33:
                 for connection in slow:
@@ -129,7 +129,7 @@ def deaf_clients(rig: Rig) -> str:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", server.port))
             with contextlib.suppress(OSError):
-                deaf.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+                deaf.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
                 deaf.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         with server.health() as health, server.annotators(3) as people:
             time.sleep(60)

@@ -75,6 +75,7 @@ class Server:
         port: that it listens on, on loopback.
         log: file with its log lines.
         spool: its temporary folder.
+        home: its home, with models and jobs.
         authorization: value of the header that it wants, None where it wants none.
     """
 
@@ -82,6 +83,7 @@ class Server:
     port: int
     log: Path
     spool: Path
+    home: Path
     authorization: str | None = None
 
     def connect(self, timeout: float = 60.0) -> socket.socket:
@@ -289,7 +291,7 @@ class Rig:
         command = [sys.executable, "-m", "maskloop_backend.cli.main", "serve", "--port", "0", "--no-training", *options]
         with log.open("ab") as out:
             process = subprocess.Popen(command, env=variables | environment, stdout=out, stderr=out)
-        server = Server(process, 0, log, spool, authorization)
+        server = Server(process, 0, log, spool, home, authorization)
         self._servers.append(server)
         deadline = time.monotonic() + 90
         while " listening " not in server.logged():

@@ -329,3 +329,43 @@ def test_a_file_names_no_image_outside_its_folders(tmp_path: Path) -> None:
         (dataset / "x.json").write_text(json.dumps(document))
         for sample in mc.read(dataset / "x.json"):
             assert sample.image.source is None
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_fields_of_categories_survive_a_new_name(tmp_path: Path, to: str) -> None:
+    document = one(categories=[{"id": 1, "name": "car", "supercategory": "vehicle", "skeleton": [float("nan")]}] * 2)
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    mc.convert(tmp_path / "x.json", tmp_path / "out", to, rename={"car": "auto"}, verify=True)
+    assert found(mc.read(tmp_path / "out")) == {"1": [("auto", 35)]}
+
+
+@pytest.mark.parametrize("bad", [None, 1, [], {"id": 2}, {"name": "bus"}, {"id": -1, "name": "bus"}])
+def test_a_bad_category_is_left_out_not_the_file(tmp_path: Path, bad: Any) -> None:
+    document = one(categories=[bad, {"id": 1, "name": "car"}])
+    with pytest.raises(FormatError, match="categories: "):
+        read_one(tmp_path, document)
+    samples, said = read_one(tmp_path, document, on_error="skip")
+    assert samples == CAR
+    assert said.counts == {"categories skipped": 1}
+
+
+@pytest.mark.parametrize("bad", [None, 1, {"id": 2}, {}])
+def test_a_bad_first_image_is_left_out_not_the_file(tmp_path: Path, bad: Any) -> None:
+    document = one()
+    document["images"].insert(0, bad)
+    with pytest.raises(FormatError, match="image"):
+        read_one(tmp_path, document)
+    samples, said = read_one(tmp_path, document, on_error="skip")
+    assert samples == CAR
+    assert said.counts == {"samples skipped": 1}
+    assert mc.read(tmp_path / "x.json", on_error="skip").format == "coco"
+
+
+def test_lvis_has_no_file_names_at_all(tmp_path: Path) -> None:
+    document = one(image={"coco_url": "http://images.cocodataset.org/val2017/a.png"})
+    del document["images"][0]["file_name"]
+    Image.new("RGB", (20, 12)).save(tmp_path / "a.png")
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(document))
+    dataset = mc.read(tmp_path / "lvis_v1_val.json")
+    (only,) = dataset
+    assert (only.image.name, only.image.source) == ("val2017/a.png", tmp_path / "a.png")

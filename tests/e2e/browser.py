@@ -55,6 +55,11 @@ _BOX = """() => {
   return {left: box.left, top: box.top, width: box.width, height: box.height,
           pixels: [image.naturalWidth, image.naturalHeight]};
 }"""
+# What of the image is on the screen: the editor may open it larger than the place that it has.
+_VIEW = """() => {
+  const box = document.querySelector('.konvajs-content').getBoundingClientRect();
+  return {left: box.left, top: box.top, right: box.right, bottom: box.bottom};
+}"""
 _DRAWN = """box => {
   return {
     regions: window.Htx.annotationStore.selected.regions.map(region => {
@@ -183,14 +188,20 @@ class Person:
         self.page.wait_for_function(f"before => ({touches})() > before", arg=before)
 
     def seen(self) -> NDArray[np.uint8]:
-        """Return the screen over the image: uint8 (H, W, 3), sampled at the centre of every image pixel."""
+        """Return the screen over the image: uint8 (H, W, 3), sampled at the centre of every pixel; black where it is cut off."""
         self._settle()
-        box = self.page.evaluate(_BOX)
-        screen = np.array(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
+        box, view = self.page.evaluate(_BOX), self.page.evaluate(_VIEW)
+        shot = self.page.screenshot(style="[class*=toolbar] { visibility: hidden !important; }")
+        screen = np.array(Image.open(io.BytesIO(shot)).convert("RGB"))
         width, height = box["pixels"]
-        rows = (box["top"] + (np.arange(height) + 0.5) * box["height"] / height).astype(int)
-        columns = (box["left"] + (np.arange(width) + 0.5) * box["width"] / width).astype(int)
-        return screen[np.ix_(rows, columns)]
+        rows = box["top"] + (np.arange(height) + 0.5) * box["height"] / height
+        columns = box["left"] + (np.arange(width) + 0.5) * box["width"] / width
+        seen = screen[
+            np.ix_(rows.clip(0, len(screen) - 1).astype(int), columns.clip(0, screen.shape[1] - 1).astype(int))
+        ]
+        seen[(rows <= view["top"]) | (rows >= view["bottom"])] = 0
+        seen[:, (columns <= view["left"]) | (columns >= view["right"])] = 0
+        return seen
 
     def _settle(self) -> None:
         """Wait until two pictures of the page, some frames apart, are the same; the mouse is out of the way."""

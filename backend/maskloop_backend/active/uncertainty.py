@@ -20,8 +20,8 @@ from maskloop_converters.errors import DataError
 from ..inference.score import TOP_SHARE, region_of_interest
 from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
-from ..model.fcn import LAST, boundary, output_of
-from ..model.preprocessing import missing
+from ..model.fcn import split_network
+from ..model.preprocessing import mirror_indices, missing
 
 Measure = Literal["entropy", "margin", "bald"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -109,9 +109,9 @@ class Prober:
         background = bundle.labels.background_id
         self._background = next((k for k, label in enumerate(classes) if label.id == background), None)
         # what the head and the scores read, the last feature map first
-        read = boundary(model, backbone(bundle.record.architecture.backbone).blocks[-1].output)
-        self._front = keras.Model(model.input, read)
-        self._tail = keras.Model(read, output_of(model, LAST))
+        front, tail = split_network(model, backbone(bundle.record.architecture.backbone).blocks[-1].output)
+        # several maps, where scores read earlier ones, and then a list
+        self._front, self._tail = keras.Model(front.inputs, front.outputs), keras.Model(tail.inputs, tail.outputs)
         self._random_tail = None
         if "bald" in self._measures:
             if not any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in model.layers):
@@ -137,7 +137,9 @@ class Prober:
 
     def _probe(self, image: NDArray[np.uint8]) -> Signals:
         shrunk = _shrunk(image, self._max_side)
-        features = self._front.predict_on_batch(shrunk[None].astype(np.float32))
+        # the parts of a network take sides that are multiples of 32
+        rows, columns = (mirror_indices(side) for side in shrunk.shape[:2])
+        features = self._front.predict_on_batch(shrunk[rows][:, columns][None].astype(np.float32))
         probability = self._probability(self._tail, features, shrunk)
         maps = {"entropy": entropy(probability), "margin": margin(probability)}
         if self._random_tail is not None:

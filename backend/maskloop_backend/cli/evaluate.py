@@ -27,7 +27,9 @@ _SUSPECTS = 10
 @click.option("--format", "source_format", type=reading.FORMAT, help="Format of DATASET.  [default: found out]")
 @reading.of_formats("read", "labels", "label_config", "annotations")
 @click.option(
+    "--images-from",
     "--images",
+    "images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="COCO, Label Studio: the folder with the images.  [default: found beside DATASET]",
 )
@@ -66,7 +68,7 @@ def command(
 
     \b
     maskloop evaluate CamVid/ --split val
-    maskloop evaluate fcn32s-vgg16-20261123-1a2b3c4d export.json --images photos/ --report found/
+    maskloop evaluate fcn32s-vgg16-20261123-1a2b3c4d export.json --images-from photos/ --report found/
     maskloop evaluate street/ --against fcn32s-small-20261101-9f8e7d6c
     """
     if not 1 <= len(targets) <= 2:
@@ -75,17 +77,15 @@ def command(
     if not source.exists():
         raise click.UsageError(f"there is no dataset {targets[-1]}; the arguments are [VERSION] DATASET")
     quiet.import_keras()
-    from maskloop_converters.atomic import check_free
-
     from ..evaluation.assessment import assess
-    from ..evaluation.report import write_report
+    from ..evaluation.report import check_place, write_report
     from ..inference.predictor import Predictor
     from ..registry import Registry
     from ..training.dataset import Examples, read_labelled
     from .progress import bar
 
     if report is not None:
-        check_free(report, overwrite)
+        check_place(report, source, overwrite=overwrite)
     registry = Registry(home)
     version = targets[0] if len(targets) == 2 else registry.serving()
     if version is None:
@@ -100,8 +100,9 @@ def command(
         **reading.chosen("read", of_formats),
     )
     examples = Examples(dataset, dataset.labels)
-    for line in dataset.skipped.lines():
-        click.echo(f"skipped: {line}", err=True)
+    for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):
+        for line in tally.lines():
+            click.echo(f"{heading}: {line}", err=True)
     segmenter = Predictor(registry.load(version))
     other = Predictor(registry.load(against)) if against else None
     with bar("predictions") as each:

@@ -120,7 +120,8 @@ def _told(job: dict[str, Any]) -> str:
     if progress:
         return f"{progress['phase']} {progress['step']}/{progress['steps']}"
     if isinstance(result, dict):
-        return str(result.get("reason") or result.get("version") or "")
+        left_out = [str(note) for note in result.get("notes") or () if str(note).startswith("left out")]
+        return "; ".join([str(result.get("reason") or result.get("version") or ""), *left_out])
     return str(job["error"] or job["waits_for"] or job["reason"])
 
 

@@ -11,7 +11,7 @@ import click
 
 from ..registry import Registry
 from ..registry.difference import difference
-from . import options
+from . import options, quiet
 
 
 @click.group(name="models", short_help="List, compare, carry over and remove model versions; choose the served one.")
@@ -112,6 +112,34 @@ def export(version: str, file: Path, overwrite: bool, home: Path) -> None:
 def import_file(file: Path, home: Path) -> None:
     """Add the version in a FILE of `maskloop models export`, after checking it; nothing in it is executed."""
     version = Registry(home).add_archive(file)
+    click.echo(version)
+    click.echo(f"maskloop models promote {version}    makes it the one that is served", err=True)
+
+
+@command.command("import-caffe")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--names",
+    metavar="NAME,NAME,...",
+    help="Of the classes, by channel, where the network was trained on something else than the authors' datasets.",
+)
+@options.home
+def import_caffe(file: Path, names: str | None, home: Path) -> None:
+    """Add the authors' own FCN in FILE, a .caffemodel, as a version; the file is only read, nothing in it is executed.
+
+    FCN-32s, 16s and 8s on VGG16: voc-fcn32s, -fcn16s, -fcn8s and -fcn8s-atonce, pascalcontext, siftflow (its semantic
+    classes) and nyud-fcn32s-color. Each is 500 MB and has its address in the file caffemodel-url of its folder in
+    https://github.com/shelhamer/fcn.berkeleyvision.org. The number of classes says which dataset it is.
+
+    \b
+    curl -O http://dl.caffe.berkeleyvision.org/fcn8s-heavy-pascal.caffemodel
+    maskloop models import-caffe fcn8s-heavy-pascal.caffemodel
+    """
+    quiet.import_keras()
+    from ..model.published import import_caffemodel
+
+    given = None if names is None else [name.strip() for name in names.split(",")]
+    version = Registry(home).add(import_caffemodel(file, names=given))
     click.echo(version)
     click.echo(f"maskloop models promote {version}    makes it the one that is served", err=True)
 

@@ -19,8 +19,11 @@ from . import options, quiet
 @click.argument("source", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--project", metavar="ID|TITLE", help="A Label Studio project, instead of SOURCE.")
 @click.option(
+    "--images-from",
     "--images",
+    "images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
     help="The folder with SOURCE's images, where they are not beside it.",
 )
 @options.studio_url
@@ -138,7 +141,7 @@ def command(
     if (source is None) == (project is None):
         raise click.UsageError("give either SOURCE, a dataset on disk, or --project, one of a Label Studio")
     if images is not None and source is None:
-        raise click.UsageError("--images is for SOURCE; a project's images come from Label Studio")
+        raise click.UsageError("--images-from is for SOURCE; a project's images come from Label Studio")
     if fresh and start:
         raise click.UsageError("--fresh starts from no version, --from names one")
     if resume and restart:

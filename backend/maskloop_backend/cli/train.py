@@ -165,6 +165,8 @@ def command(
                     validation=validation,
                     resume=resume,
                     restart=restart,
+                    # of a row of stages that was interrupted, those that were done are there
+                    reuse=staged and resume,
                     initial=registry.load(results[-1].version) if results else None,
                 )
             except TrainingInterrupted as stop:
@@ -172,6 +174,10 @@ def command(
                 # what shells report of a program that Ctrl-C ended
                 raise SystemExit(130) from stop
         results.append(result)
+        if len(results) == 1:
+            for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):
+                for line in tally.lines():
+                    click.echo(f"{heading}: {line}", err=True)
         if not as_json:
             click.echo(
                 f"{result.version}: mIoU {result.best.miou:.3f} on {len(result.validation)} held-out images "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,10 @@ class Prediction:
     score: float
 
 
+# The predictions of some images, made in several steps.
+Steps = Generator[None, None, list[Prediction]]
+
+
 class Segmenter(Protocol):
     """A model version that is ready to predict. Thread-safe: the server calls it from several threads."""
 
@@ -48,3 +52,30 @@ class Segmenter(Protocol):
             images: uint8 (H, W, 3) RGB arrays, sizes may differ.
         """
         ...
+
+
+class Stepwise(Segmenter, Protocol):
+    """A segmenter that can be paused between the parts of a large image."""
+
+    def steps(self, images: Sequence[NDArray[Any]]) -> Steps:
+        """Return what :meth:`predict` returns, as a generator that pauses every now and then."""
+        ...
+
+
+def in_steps(segmenter: Segmenter, images: Sequence[NDArray[Any]]) -> Steps:
+    """Predict in steps, in one where the segmenter knows no others."""
+    steps = getattr(segmenter, "steps", None)
+    if steps is None:
+        return segmenter.predict(images)
+    predictions: list[Prediction] = yield from steps(images)
+    return predictions
+
+
+def finished(steps: Steps) -> list[Prediction]:
+    """Take all steps and return the predictions."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            predictions: list[Prediction] = done.value
+            return predictions

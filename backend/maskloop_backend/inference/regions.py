@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ from maskloop_converters.errors import DataError
 from maskloop_converters.masks import RunList
 
 from .prediction import Prediction
+
+# Of a pass over an image: numpy's own temporaries take 16 bytes a pixel.
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,20 +58,39 @@ def extract(prediction: Prediction, *, per: Literal["class", "component"] = "cla
         numbers, classes = labels, np.arange(256)
     else:
         raise DataError(f"regions are made per 'class' or per 'component', not per {per!r}")
-    flat = numbers.ravel()
-    areas = np.bincount(flat, minlength=classes.size)
-    # sums of integers up to 2**53 are exact in float64
-    sums = np.bincount(flat, weights=prediction.confidence.ravel(), minlength=classes.size)
+    areas = np.zeros(classes.size, np.int64)
+    sums = np.zeros(classes.size)
+    for rows in _strips(numbers.shape):
+        flat = numbers[rows].ravel()
+        areas += np.bincount(flat, minlength=classes.size)
+        # sums of integers up to 2**53 are exact in float64
+        sums += np.bincount(flat, weights=prediction.confidence[rows].ravel(), minlength=classes.size)
     kept = np.flatnonzero(areas >= min_area)
     if not kept.size:
         return Regions(np.zeros(0, np.int64), RunList.empty(height, width), np.zeros(0))
     # what is left out becomes number 0, which is no region; the kept ones become 1..K
-    renumber = np.zeros(classes.size, np.int32)
+    renumber = np.zeros(classes.size, np.uint8 if kept.size < 256 else np.int32)
     renumber[kept] = np.arange(1, kept.size + 1)
-    ids, masks = RunList.from_label_map(renumber[numbers])
+    ids, masks = RunList.from_label_map(mapped(renumber, numbers))
     if ids[0] == 0:
         masks = masks.select(np.arange(1, len(masks)))
     return Regions(classes[kept].astype(np.int64), masks, sums[kept] / (255.0 * areas[kept]))
+
+
+def mapped(table: NDArray[Any], numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return ``table[numbers]`` for a map (H, W) of numbers, without the eight bytes a pixel that numpy takes for it."""
+    out = np.empty(numbers.shape, table.dtype)
+    for rows in _strips(numbers.shape):
+        out[rows] = table[numbers[rows]]
+    return out
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield slices of rows that hold about a million pixels each."""
+    height, width = shape[:2]
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    for top in range(0, height, step):
+        yield slice(top, top + step)
 
 
 def _components(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

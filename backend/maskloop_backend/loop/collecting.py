@@ -97,6 +97,8 @@ class Collector:
     names: set[str] = field(default_factory=set)
     tasks: dict[str, str] = field(default_factory=dict)
     _config: LabelConfig | None = None
+    _listed: tuple[Label, ...] = ()
+    _renamed: dict[str, str] = field(default_factory=dict)
 
     def collect(self, export: Path, directory: Path, where: str) -> Collected:
         """Collect the tasks of an export.
@@ -106,7 +108,12 @@ class Collector:
             directory: gets the chosen annotations; what was in it goes.
             where: what errors call the source.
         """
-        self._config = label_config.parse(self.xml) if self.xml else None
+        if self.xml:
+            self._config = label_config.parse(self.xml)
+            left_alone = self._config.left_alone
+            listed = parse_labels(self.xml, where).labels.labels
+            self._listed = tuple(label for label in listed if label.name not in left_alone)
+            self._renamed = as_the_model_says([label.name for label in self._listed], self._config, self.known)
         total = sum(1 for _ in read_tasks(export, ErrorPolicy("skip"), brushes=False))
         if not total:
             raise CorrectionsError(f"{where} has no annotation yet: label some images first")
@@ -125,16 +132,16 @@ class Collector:
         if not self.roles:
             left_out = "; ".join(self.skipped.lines()) or "nothing was drawn"
             raise CorrectionsError(f"{where} has nothing to learn from in {total} task(s): {left_out}")
-        reading, labels, notes = self._labels(where)
+        labels, notes = self._labels(where)
         cache = self.images.cache
         annotated = labelstudio.read(
-            chosen, use="annotations", on_error=self.on_error, labels=reading, images_from=cache
+            chosen, use="annotations", on_error=self.on_error, labels=labels, images_from=cache
         )
         samples = tuple(annotated)
         self.skipped.merge(annotated.skipped)
         if not samples:
             raise CorrectionsError(f"{where} has nothing to learn from: {'; '.join(self.skipped.lines())}")
-        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=reading, images_from=cache)
+        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=labels, images_from=cache)
         predictions = {sample.id: sample for sample in predicted}
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}
@@ -242,8 +249,8 @@ class Collector:
                 "id": int(task.id) if task.id.isdigit() else task.id,
                 "data": {"image": one.address},
                 "meta": {_OURS: ours},
-                "annotations": [{"id": annotation.name, "result": one.result}],
-                "predictions": [] if before is None else [{"result": before}],
+                "annotations": [{"id": annotation.name, "result": self._as_learned(one.result)}],
+                "predictions": [] if before is None else [{"result": self._as_learned(before)}],
             }
 
     def _before(self, prediction: Mapping[str, Any] | None, task: Task, one: _Picture) -> list[Any] | None:
@@ -280,28 +287,31 @@ class Collector:
             return {"result": max(task.predictions, key=lambda drawn: drawn.age).result}
         return None
 
-    def _labels(self, where: str) -> tuple[LabelSet, LabelSet, tuple[str, ...]]:
-        """Return the labels as the project calls them, as the model will call them (the same ids), and notes."""
-        listed: Sequence[Label] = ()
-        if self._config is not None:
-            left_alone = self._config.left_alone
-            listed = [label for label in parse_labels(self.xml, where).labels.labels if label.name not in left_alone]
-            if strange := sorted(self.names - {label.name for label in listed}):
-                text = (
-                    f"annotations of {where} have labels that its label config does not have: {', '.join(strange)}; was it "
-                    "changed? Put them back into the config, or give those regions another label"
-                )
-                if self.on_error == "fail":
-                    raise CorrectionsError(f"{text}; --on-error skip leaves the regions out")
-                self.skipped.add("labels that the label config does not have", text, len(strange))
-        names = [label.name for label in listed] or sorted(self.names)
-        renamed = as_the_model_says(names, self._config, self.known)
-        labels, notes = new_labels([renamed[name] for name in names], self.known, complete=bool(listed))
-        theirs = {ours: name for name, ours in renamed.items()}
-        colors = {label.name: label.color for label in listed}
-        final = tuple(replace(k, color=k.color or colors.get(theirs.get(k.name, k.name))) for k in labels.labels)
-        reading = tuple(replace(label, name=theirs.get(label.name, label.name)) for label in final)
-        return replace(labels, labels=reading), replace(labels, labels=final), notes
+    def _as_learned(self, result: list[Any]) -> list[Any]:
+        """Return results whose labels are called as the model calls them: two labels may stand for one class."""
+        if not self._renamed:
+            return result
+        return [label_config.relabelled(item, self._class_of) if isinstance(item, dict) else item for item in result]
+
+    def _class_of(self, name: str) -> str:
+        # one that the label config has lost must not be taken for a class of its name
+        return self._renamed.get(name, f"{name} (not in the label config)")
+
+    def _labels(self, where: str) -> tuple[LabelSet, tuple[str, ...]]:
+        """Return the labels as the model will call them, and notes."""
+        if self._listed and (strange := sorted(self.names - set(self._renamed))):
+            text = (
+                f"annotations of {where} have labels that its label config does not have: {', '.join(strange)}; was it "
+                "changed? Put them back into the config, or give those regions another label"
+            )
+            if self.on_error == "fail":
+                raise CorrectionsError(f"{text}; --on-error skip leaves the regions out")
+            self.skipped.add("labels that the label config does not have", text, len(strange))
+        names = dict.fromkeys(self._renamed.values() if self._listed else sorted(self.names))
+        labels, notes = new_labels(list(names), self.known, complete=bool(self._listed))
+        colors = {self._renamed[label.name]: label.color for label in reversed(self._listed)}
+        final = tuple(replace(label, color=label.color or colors.get(label.name)) for label in labels.labels)
+        return replace(labels, labels=final), notes
 
 
 def stored_prediction(client: StudioClient, number: int) -> dict[str, Any] | None:

@@ -25,6 +25,27 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 # Annotators who never pause must not keep a training from starting: it waits this many quiet periods at most.
 LONGEST_WAIT = 10
+# Seconds for which any job may have to wait: one that is due later was put off by a clock that has been set back since.
+FURTHEST = 3600.0
+# What Label Studio 1.23 reports. Events of other names are counted together: anybody may invent some.
+ACTIONS = frozenset(
+    {
+        "ANNOTATION_CREATED",
+        "ANNOTATIONS_CREATED",
+        "ANNOTATION_UPDATED",
+        "ANNOTATIONS_DELETED",
+        "LABEL_LINK_CREATED",
+        "LABEL_LINK_DELETED",
+        "LABEL_LINK_UPDATED",
+        "PROJECT_CREATED",
+        "PROJECT_DELETED",
+        "PROJECT_UPDATED",
+        "START_TRAINING",
+        "TASKS_CREATED",
+        "TASKS_DELETED",
+    }
+)
+OTHER_ACTION = "other"
 # Jobs that are over and of which the record is kept.
 KEPT_JOBS = 200
 
@@ -187,12 +208,12 @@ class JobQueue:
         Raises:
             sqlite3.Error: the disk is full, or the file is locked or damaged.
         """
-        action, project = str(event["action"])[:100], _id(event.get("project"))
+        action, project = event["action"], _id(event.get("project"))
         with self._transaction() as now:
             self._connection.execute(
                 "INSERT INTO events VALUES (?, 1, ?) "
                 "ON CONFLICT (action) DO UPDATE SET count = count + 1, last = excluded.last",
-                (action, now),
+                (action if action in ACTIONS else OTHER_ACTION, now),
             )
             if project is None:
                 return None
@@ -229,7 +250,7 @@ class JobQueue:
         Raises:
             JobError: there is none of this number.
         """
-        rows = self._jobs("WHERE id = ?", number)
+        rows = self._jobs("WHERE id = ?", number) if _number(number) is not None else []
         if not rows:
             raise JobError(f"there is no job {number}; `maskloop jobs list` shows those that there are")
         return rows[0]
@@ -244,7 +265,12 @@ class JobQueue:
 
     def due(self) -> list[Job]:
         """Return the jobs that may start now, those that wait longest first."""
-        return self._jobs("WHERE state = 'queued' AND due <= ? ORDER BY due, id", self._clock())
+        now = self._clock()
+        return self._jobs(
+            "WHERE state = 'queued' AND NOT (due > ? AND due <= ?) ORDER BY due, id",
+            now,
+            now + max(FURTHEST, LONGEST_WAIT * self._quiet),
+        )
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs by state."""

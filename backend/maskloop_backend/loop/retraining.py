@@ -43,7 +43,8 @@ from .changes import Change, channels, summary
 from .collected import Collected, CorrectionsError, Role, as_dataset
 from .corrections import from_dataset, from_export, from_project
 from .holdout import SHARE, Holdout, project_directory
-from .progress import RetrainProgress, SilentRetraining
+from .progress import RetrainProgress, SilentRetraining, Together
+from .still_there import StillThere
 
 Effort = Literal["quick", "full"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
@@ -56,7 +57,7 @@ ACCEPTED_WEIGHT = 0.25
 
 
 # What a retraining takes over from how its parent was trained.
-_KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard")
+_KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard", "zoom")
 # Epochs are few steps on what a project has at first; an evaluation costs as much as a fifth of one.
 _LONG: Mapping[str, Any] = {"epochs": 60, "evaluate_every": 5, "patience": None}
 
@@ -183,6 +184,7 @@ def retrain(
     if isinstance(source, StudioProject):
         number = int(source.client.project(source.project)["id"])
         directory = project_directory(registry.home, number)
+        progress = Together([progress, StillThere(source.client, number)])
     else:
         directory = _directory(registry.home, source)
     with _alone(directory):

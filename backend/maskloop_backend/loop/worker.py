@@ -121,7 +121,10 @@ class Worker:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-            job = self._queue.running()
+            job = None
+            # a damaged file must not keep anybody from stopping
+            with contextlib.suppress(sqlite3.Error):
+                job = self._queue.running()
             if job is not None:
                 logger.info("training_goes_on job=%d", job.id)
 

@@ -11,10 +11,21 @@ from maskloop_converters.errors import DataError
 from .backbones.table import backbone
 from .inputs import Preprocessing, checked
 
-__all__ = ["CLASS_LAYERS", "MAX_CLASSES", "STRIDE", "STRIDES", "Architecture", "Preprocessing", "Stride", "Upsampling"]
+__all__ = [
+    "CLASS_LAYERS",
+    "MAX_CLASSES",
+    "STRIDE",
+    "STRIDES",
+    "Architecture",
+    "Padding",
+    "Preprocessing",
+    "Stride",
+    "Upsampling",
+]
 
 Upsampling = Literal["dense", "per_class"]
 Stride = Literal[32, 16, 8, 4]
+Padding = Literal["mirror", "caffe"]
 STRIDES: tuple[Stride, ...] = get_args(Stride)
 
 # The last feature map of every backbone is this many times smaller than the image; images are padded to its multiples.
@@ -42,6 +53,8 @@ class Architecture:
             'per_class' is its diagonal: K times fewer weights, no mixing of classes.
         upsampling_trainable: False keeps the initial linear interpolation.
         stride: of the finest scores: 32 reads the last map alone (FCN-32s); 16, 8 and 4 add scores of earlier maps.
+        padding: 'mirror' continues the image to multiples of 32, as every network does that is trained here. 'caffe' is
+            that of the authors' networks (:mod:`~.published`): 100 zeros on every side, with VGG16 and its head only.
     """
 
     classes: int
@@ -51,6 +64,7 @@ class Architecture:
     upsampling: Upsampling = "dense"
     upsampling_trainable: bool = True
     stride: int = 32
+    padding: Padding = "mirror"
 
     def __post_init__(self) -> None:
         if not 1 <= self.classes <= MAX_CLASSES:
@@ -66,6 +80,10 @@ class Architecture:
                 f"the backbone {self.backbone} has no tap at stride {absent[0]}, which an FCN-{self.stride}s needs; "
                 f"it has: {', '.join(map(str, sorted(entry.taps)))}"
             )
+        if self.padding not in get_args(Padding):
+            raise DataError(f"there is no padding {self.padding!r}; there are: {', '.join(get_args(Padding))}")
+        if self.padding == "caffe" and (self.backbone != "vgg16" or not self.head or self.stride < 8):
+            raise DataError("the padding 'caffe' is for vgg16 with its head at stride 32, 16 or 8")
         if self.dropout is None:
             object.__setattr__(self, "dropout", entry.dropout)
         elif not 0 <= self.dropout < 1:
@@ -83,5 +101,5 @@ class Architecture:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Architecture:
         """Return the record of what :meth:`to_json` gave; DataError names a key that is missing or unknown."""
-        # records from before there were skips do not say that they have none
-        return cls(**checked(cls, {"stride": 32, **values}))
+        # older records do not say what all networks had then
+        return cls(**checked(cls, {"stride": 32, "padding": "mirror", **values}))

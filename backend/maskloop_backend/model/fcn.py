@@ -20,6 +20,13 @@ from .preprocessing import CropLike, MirrorPad, Preprocess
 from .upsampling import DenseUpsampling, PerClassUpsampling
 from .weights.pretrained import load_pretrained
 
+# Zeros round the image, and rows and columns before the part of the scores that is kept, in the authors' networks: at a
+# skip, before it is added to the doubled scores, and at the end. (The networks of fcn.berkeleyvision.org pad by 100 in
+# conv1_1, of which ours pads the last itself.)
+_CAFFE_PAD = 99
+_CAFFE_SKIPS, _CAFFE_END = {16: 5, 8: 9}, {32: 19, 16: 27, 8: 31}
+# Rows that the scores have more than an image whose sides are multiples of 32, by the offset at the end.
+_SURPLUS = {19: 64, 27: 80, 31: 88}
 # The layer whose output is logits of the padded image, before the crop.
 LAST = "upsampling"
 
@@ -102,11 +109,17 @@ def split_network(model: keras.Model, last: str) -> tuple[keras.Model, keras.Mod
     """Return a network in two parts that share its weights: images -> features, features -> logits.
 
     The features are what :func:`boundary` names: one tensor, or a list of several with the output of ``last`` first.
-    The second part has no cropping: its logits are those of the padded image.
+    The second part does not know the image's size: it takes sides that are multiples of 32, and its logits are those of the
+    padded image.
     """
     tensors = boundary(model, last)
     features = tensors[0] if len(tensors) == 1 else tensors
-    return keras.Model(model.input, features), keras.Model(features, output_of(model, LAST))
+    logits = output_of(model, LAST)
+    offset = model.get_layer("logits").offset
+    if offset is not None:
+        behind = _SURPLUS[offset] - offset
+        logits = layers.Cropping2D(((offset, behind), (offset, behind)), dtype="float32")(logits)
+    return keras.Model(model.input, features), keras.Model(features, logits)
 
 
 def output_of(model: keras.Model, name: str) -> Any:
@@ -148,7 +161,13 @@ def _build(
 ) -> keras.Model:
     image = layers.Input((None, None, 3), dtype="float32", name="image")
     x = Preprocess(**preprocessing.to_json(), name="preprocess")(image)
-    x = MirrorPad(dtype="float32", name="pad")(x)
+    caffe = architecture.padding == "caffe"
+    pad = (
+        layers.ZeroPadding2D(_CAFFE_PAD, dtype="float32", name="pad")
+        if caffe
+        else MirrorPad(dtype="float32", name="pad")
+    )
+    x = pad(x)
     taps = _taps(x, architecture, entry, initializer, dtype)
     scores: Any = None
     for stride in architecture.strides:
@@ -158,11 +177,14 @@ def _build(
             taps[stride]
         )
         if scores is not None:
-            doubled = _upsampling(architecture, entry, 2, f"upsampling_{stride}")(scores)
+            doubled = _upsampling(architecture, 2, f"upsampling_{stride}")(scores)
+            if caffe:
+                own = CropLike(_CAFFE_SKIPS[stride], dtype="float32", name=f"crop_{stride}")(own, doubled)
             own = layers.Add(dtype="float32", name=f"sum_{stride}")([doubled, own])
         scores = own
-    full = _upsampling(architecture, entry, architecture.stride, LAST)(scores)
-    logits = CropLike(dtype="float32", name="logits")(full, image)
+    full = _upsampling(architecture, architecture.stride, LAST)(scores)
+    offset = _CAFFE_END[architecture.stride] if caffe else None
+    logits = CropLike(offset, dtype="float32", name="logits")(full, image)
     name = f"fcn{architecture.stride}s_{architecture.backbone.replace('-', '_')}"
     return keras.Model(image, logits, name=name)
 
@@ -172,15 +194,20 @@ def _taps(x: Any, architecture: Architecture, entry: Backbone, initializer: str,
     options: dict[str, Any] = {"head": architecture.head, "dropout": architecture.dropout, "dtype": dtype}
     if entry.family == "applications":
         return applications.build(x, entry.name, **options)
-    build = vgg.build if entry.family == "vgg" else efficientnet_lite.build
-    return build(x, entry.name, initializer=initializer, **options)
+    options["initializer"] = initializer
+    if entry.family == "vgg":
+        return vgg.build(x, entry.name, caffe=architecture.padding == "caffe", **options)
+    return efficientnet_lite.build(x, entry.name, **options)
 
 
-def _upsampling(architecture: Architecture, entry: Backbone, factor: int, name: str) -> layers.Layer:
+def _upsampling(architecture: Architecture, factor: int, name: str) -> layers.Layer:
+    options: dict[str, Any] = {"dtype": "float32", "name": name}
+    if architecture.padding == "caffe":
+        options["border"] = "zeros"
     layer: layers.Layer
     if architecture.upsampling == "dense":
-        layer = DenseUpsampling(architecture.classes, factor, alignment=entry.alignment, dtype="float32", name=name)
+        layer = DenseUpsampling(architecture.classes, factor, **options)
     else:
-        layer = PerClassUpsampling(factor, alignment=entry.alignment, dtype="float32", name=name)
+        layer = PerClassUpsampling(factor, **options)
     layer.trainable = architecture.upsampling_trainable
     return layer

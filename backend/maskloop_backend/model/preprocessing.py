@@ -102,16 +102,29 @@ class MirrorPad(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("maskloop")
 class CropLike(keras.layers.Layer):  # type: ignore[misc]
-    """(B, H', W', K) logits of a padded image, and the image -> (B, H, W, K), the image's own pixels."""
+    """(B, H', W', K) scores and a smaller map or image (B, H, W, C) -> (B, H, W, K), a part of the scores.
 
-    def call(self, logits: Any, image: Any) -> Any:
-        """Return the logits without the padding that :class:`MirrorPad` put round the image."""
-        height, width = ops.shape(image)[1:3]
-        top, left = missing(height) // 2, missing(width) // 2
-        return logits[:, top : top + height, left : left + width, :]
+    Args:
+        offset: rows and columns before the part; None is half of the padding that :class:`MirrorPad` put round the image.
+        **kwargs: as of keras.layers.Layer.
+    """
+
+    def __init__(self, offset: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offset = offset
+
+    def call(self, scores: Any, like: Any) -> Any:
+        """Return the part."""
+        height, width = ops.shape(like)[1:3]
+        top, left = (missing(side) // 2 if self.offset is None else self.offset for side in (height, width))
+        return scores[:, top : top + height, left : left + width, :]
 
     def compute_output_shape(
-        self, logits_shape: tuple[int | None, ...], image_shape: tuple[int | None, ...]
+        self, scores_shape: tuple[int | None, ...], like_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
-        """Return the image's size with the logits' channels."""
-        return (*image_shape[:3], logits_shape[3])
+        """Return the size of the second with the channels of the first."""
+        return (*like_shape[:3], scores_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the same layer."""
+        return {**super().get_config(), "offset": self.offset}

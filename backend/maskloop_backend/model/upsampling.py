@@ -7,33 +7,28 @@ numbers as Keras' own Conv2DTranspose, 2 to 9 times as fast on a CPU (7 to 21 cl
 
 Outside the map the outermost cells are repeated. With zeros there, scores fade towards the border of the image, and the
 first kernel would be linear interpolation in the interior only.
-
-Where the centre of a cell lies in its s pixels depends on what made the cells: in their middle after poolings, on the last
-pixel after TensorFlow's 'same' convolutions with stride 2, on the first after those that pad before. A map that is read as
-if it were centred would be shifted by half a cell. So there are three alignments, which differ in the initial kernel's
-triangle and in where the result begins.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from .backbones.table import Alignment
+Border = Literal["repeat", "zeros"]
 
 
-def linear_taps(factor: int, alignment: Alignment = "centre") -> NDArray[np.float32]:
+def linear_taps(factor: int) -> NDArray[np.float32]:
     """Return the weights of linear interpolation by an integer factor: float32 (2 * factor,), a triangle.
 
-    Tap t weighs the cell whose centre is ``t - (factor - 0.5)`` output pixels away, half a pixel more or less with the
-    other alignments; taps ``t`` and ``t + factor``, the two cells that an output pixel sees, sum to 1.
+    Tap t weighs the cell whose centre is ``t - (factor - 0.5)`` output pixels away; taps ``t`` and ``t + factor``, the
+    two cells that an output pixel sees, sum to 1.
     """
-    peak = {"centre": factor - 0.5, "last": factor - 1.0, "first": float(factor)}[alignment]
-    return np.asarray(1 - np.abs(np.arange(2 * factor) - peak) / factor, np.float32)
+    distance = np.abs(np.arange(2 * factor) - (factor - 0.5))
+    return np.asarray(1 - distance / factor, np.float32)
 
 
 @keras.saving.register_keras_serializable("maskloop")
@@ -42,19 +37,13 @@ class Bilinear(keras.initializers.Initializer):  # type: ignore[misc]
 
     Shapes: (2s, 2s, K, K) of a Conv2DTranspose, K interpolations on the diagonal and zeros elsewhere; or (2s, 2s, K),
     one a class. (Long, Shelhamer, Darrell: Fully Convolutional Networks, CVPR 2015, section 3.3.)
-
-    Args:
-        alignment: see :class:`~.backbones.table.Backbone`.
     """
-
-    def __init__(self, alignment: Alignment = "centre") -> None:
-        self.alignment = alignment
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
         """Return the kernel; ValueError where the shape is none of the two."""
         if len(shape) not in (3, 4) or shape[0] != shape[1] or shape[0] % 2 or shape[2] != shape[-1]:
             raise ValueError(f"a bilinear kernel has shape (2s, 2s, K) or (2s, 2s, K, K), got {tuple(shape)}")
-        taps = linear_taps(shape[0] // 2, self.alignment)
+        taps = linear_taps(shape[0] // 2)
         plane = np.outer(taps, taps)
         if len(shape) == 3:
             kernel = np.repeat(plane[:, :, None], shape[2], axis=2)
@@ -62,14 +51,11 @@ class Bilinear(keras.initializers.Initializer):  # type: ignore[misc]
             kernel = plane[:, :, None, None] * np.eye(shape[2], dtype=np.float32)
         return ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the same initializer."""
-        return {"alignment": self.alignment}
 
-
-def _neighbours(scores: Any) -> list[Any]:
-    """Return the four cells round every corner between cells, outermost cells repeated: 4 of (B, h + 1, w + 1, K)."""
-    padded = ops.pad(scores, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+def _neighbours(scores: Any, border: Border) -> list[Any]:
+    """Return the four cells round every corner between cells: 4 of (B, h + 1, w + 1, K)."""
+    mode = "symmetric" if border == "repeat" else "constant"
+    padded = ops.pad(scores, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     return [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]]
 
 
@@ -82,13 +68,18 @@ def _blocks(kernel: Any, factor: int, trailing: tuple[int, ...]) -> Any:
     return ops.flip(ops.moveaxis(split, 2, 1), axis=(0, 1))
 
 
-def _assemble(product: Any, scores: Any, factor: int, alignment: Alignment) -> Any:
-    """Return (B, h + 1, w + 1, s, s, K) products as the (B, h * s, w * s, K) map, the outer blocks cut off."""
+def _assemble(product: Any, scores: Any, factor: int, border: Border) -> Any:
+    """Return (B, h + 1, w + 1, s, s, K) products as the (B, h * s, w * s, K) map, the outer blocks cut off.
+
+    With zeros outside, nothing is cut off.
+    """
     batch, height, width, _ = ops.shape(scores)
     classes = product.shape[-1]
     rows = ops.transpose(product, (0, 1, 3, 2, 4, 5))
     full = ops.reshape(rows, (batch, (height + 1) * factor, (width + 1) * factor, classes))
-    start = {"centre": factor // 2, "last": 0, "first": factor}[alignment]
+    if border == "zeros":
+        return full
+    start = factor // 2
     return full[:, start : start + height * factor, start : start + width * factor]
 
 
@@ -102,29 +93,43 @@ class DenseUpsampling(keras.layers.Conv2DTranspose):  # type: ignore[misc]
     Args:
         filters: K.
         factor: s, even, >= 2.
-        alignment: of the cells, see :class:`~.backbones.table.Backbone`.
+        border: 'zeros' takes the cells outside of the map for zeros, and the result is the whole transposed convolution,
+            (B, (h + 1) * s, (w + 1) * s, K), as Caffe has it.
         **kwargs: as of keras.layers.Conv2DTranspose.
     """
 
-    def __init__(self, filters: int, factor: int, alignment: Alignment = "centre", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        filters: int,
+        factor: int,
+        border: Border = "repeat",
+        **kwargs: Any,
+    ) -> None:
         fixed = {"kernel_size": 2 * factor, "strides": factor, "padding": "same", "use_bias": False}
-        super().__init__(filters, **{"kernel_initializer": Bilinear(alignment), **kwargs, **fixed})
+        super().__init__(filters, **{"kernel_initializer": Bilinear(), **kwargs, **fixed})
         self.factor = factor
-        self.alignment = alignment
+        self.border = border
 
     def call(self, inputs: Any) -> Any:
         """Return the upsampled map."""
         s, k = self.factor, self.filters
-        cells = ops.concatenate(_neighbours(inputs), axis=-1)
+        cells = ops.concatenate(_neighbours(inputs, self.border), axis=-1)
         # (2, 2, s, s, out, in) -> (cell, in; s, s, out)
         weights = ops.transpose(_blocks(self.kernel, s, (k, k)), (0, 1, 5, 2, 3, 4))
         product = ops.matmul(cells, ops.reshape(weights, (4 * k, s * s * k)))
         batch, height, width, _ = ops.shape(cells)
-        return _assemble(ops.reshape(product, (batch, height, width, s, s, k)), inputs, s, self.alignment)
+        return _assemble(ops.reshape(product, (batch, height, width, s, s, k)), inputs, s, self.border)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape with height and width times the factor."""
+        batch, height, width, _ = input_shape
+        more = int(self.border == "zeros")
+        up = [None if side is None else (side + more) * self.factor for side in (height, width)]
+        return (batch, *up, self.filters)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make the same layer."""
-        config = {**super().get_config(), "factor": self.factor, "alignment": self.alignment}
+        config = {**super().get_config(), "factor": self.factor, "border": self.border}
         for key in ("kernel_size", "strides", "padding", "use_bias"):
             del config[key]
         return config
@@ -136,37 +141,40 @@ class PerClassUpsampling(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         factor: s, even, >= 2.
-        alignment: of the cells, see :class:`~.backbones.table.Backbone`.
+        border: 'zeros' takes the cells outside of the map for zeros, and the result is the whole transposed convolution,
+            (B, (h + 1) * s, (w + 1) * s, K), as Caffe has it.
         **kwargs: as of keras.layers.Layer.
     """
 
-    def __init__(self, factor: int, alignment: Alignment = "centre", **kwargs: Any) -> None:
+    def __init__(self, factor: int, border: Border = "repeat", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = factor
-        self.alignment = alignment
+        self.border = border
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the kernel, (2s, 2s, K)."""
         shape = (2 * self.factor, 2 * self.factor, input_shape[-1])
-        self.kernel = self.add_weight(shape=shape, initializer=Bilinear(self.alignment), name="kernel")
+        self.kernel = self.add_weight(shape=shape, initializer=Bilinear(), name="kernel")
 
     def call(self, inputs: Any) -> Any:
         """Return the upsampled map."""
         s, k = self.factor, inputs.shape[-1]
         # K products of (cells, 4) with (4, s * s)
-        cells = ops.stack(_neighbours(inputs), axis=-1)
+        cells = ops.stack(_neighbours(inputs, self.border), axis=-1)
         batch, height, width = ops.shape(cells)[:3]
         cells = ops.reshape(ops.moveaxis(cells, 3, 0), (k, -1, 4))
         weights = ops.reshape(ops.moveaxis(_blocks(self.kernel, s, (k,)), -1, 0), (k, 4, s * s))
         product = ops.reshape(ops.matmul(cells, weights), (k, batch, height, width, s, s))
-        return _assemble(ops.moveaxis(product, 0, -1), inputs, s, self.alignment)
+        return _assemble(ops.moveaxis(product, 0, -1), inputs, s, self.border)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape with height and width times the factor."""
         batch, height, width, channels = input_shape
-        up = [None if side is None else side * self.factor for side in (height, width)]
+        more = int(self.border == "zeros")
+        up = [None if side is None else (side + more) * self.factor for side in (height, width)]
         return (batch, *up, channels)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make the same layer."""
-        return {**super().get_config(), "factor": self.factor, "alignment": self.alignment}
+        own = {"factor": self.factor, "border": self.border}
+        return {**super().get_config(), **own}

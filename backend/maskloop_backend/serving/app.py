@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -16,8 +17,8 @@ from pydantic import BaseModel
 
 from maskloop_converters.errors import MaskloopError
 
+from ..loop.queue import ACTIONS, JOBS_FILE, OTHER_ACTION, JobError, JobQueue
 from ..loop.queue import Job as TrainingJob
-from ..loop.queue import JobError, JobQueue
 from ..loop.worker import Studio, Worker, describe, log_tail
 from ..studio.errors import public_url, without_queries
 from ..studio.label_config import LabelMapping
@@ -28,7 +29,7 @@ from .auth import names_loopback
 from .batching import Batcher
 from .cache import PredictionCache
 from .limits import Refusal, parse, read_body, reason_phrase
-from .logs import log
+from .logs import LONGEST, log
 from .metrics import Metrics
 from .models import Models, ModelSource
 from .pipeline import Job, Outcome, Pipeline
@@ -45,29 +46,10 @@ WHOLE_BYTES = 1 << 20
 # Of a training's log, unless more or less is asked for.
 LOG_BYTES = 16 << 10
 
-# What Label Studio 1.23 sends; other names are counted together, so that nobody can blow up the metrics.
-ACTIONS = frozenset(
-    {
-        "ANNOTATION_CREATED",
-        "ANNOTATIONS_CREATED",
-        "ANNOTATION_UPDATED",
-        "ANNOTATIONS_DELETED",
-        "LABEL_LINK_CREATED",
-        "LABEL_LINK_DELETED",
-        "LABEL_LINK_UPDATED",
-        "PROJECT_CREATED",
-        "PROJECT_DELETED",
-        "PROJECT_UPDATED",
-        "START_TRAINING",
-        "TASKS_CREATED",
-        "TASKS_DELETED",
-    }
-)
-
 
 def known_action(event: schemas.WebhookRequest) -> str:
     """Return the action of an event as it is counted and logged."""
-    return event.action if event.action in ACTIONS else "other"
+    return event.action if event.action in ACTIONS else OTHER_ACTION
 
 
 class Admission:
@@ -371,13 +353,16 @@ def _answer_error(req: falcon.Request, resp: falcon.Response, error: Exception, 
             404: f"No such endpoint: {req.path}",
             405: f"{req.method} is not possible here, expected {headers.get('Allow', 'another method')}",
         }.get(status, error.description or error.title or falcon.code_to_http_status(status).partition(" ")[2])
+    elif isinstance(error, sqlite3.Error):
+        fix = f"; if it stays so, stop the server and move {JOBS_FILE} away"
+        status, reason, headers = 503, f"The trainings cannot be read: {error}{fix}", {}
     elif isinstance(error, MaskloopError):
         # raised on purpose, with a message for people
         status, reason, headers = 500, str(error), {}
     else:
         logging.getLogger("maskloop.serving").error("request failed", exc_info=error)
         status, reason, headers = 500, f"The backend failed ({type(error).__name__}); its log says why", {}
-    reason = without_queries(reason)
+    reason = without_queries(reason)[:LONGEST]
     req.context.refused = without_queries(logged or reason)
     resp.stream = None
     resp.status = f"{status} {reason_phrase(reason)}"
@@ -414,7 +399,11 @@ class _Versions(_Resource):
 
 class _MetricsPage(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        counts = self._server.queue.counts()
+        try:
+            counts: dict[str, float] = dict(self._server.queue.counts())
+        except sqlite3.Error:
+            # damaged or locked; whoever asks for the jobs hears of it, the other figures are as good as ever
+            counts = dict.fromkeys(("queued", "running"), math.nan)
         for state in ("queued", "running"):
             self._server.metrics.jobs.labels(state).set(counts.get(state, 0))
         resp.data = generate_latest(self._server.metrics.registry)

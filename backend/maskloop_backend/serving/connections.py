@@ -12,6 +12,7 @@ import resource
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -23,6 +24,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
+from .auth import names_loopback
 from .limits import body_too_large, reason_phrase
 from .logs import log
 from .metrics import Metrics
@@ -85,10 +87,12 @@ class Door:
         self._lock = threading.Lock()
         self._held = 0
 
-    def knows(self, authorization: str | None) -> bool:
-        """Return whether a request carries the credentials, or none are asked for."""
+    def knows(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a request carries the credentials; where none are asked for, whether it is for this machine."""
         credentials = self.settings.credentials
-        return credentials is None or credentials.accepts(authorization)
+        if credentials is None:
+            return names_loopback(headers.get("HOST"))
+        return credentials.accepts(headers.get("AUTHORIZATION"))
 
     def hold(self, size: int, *, always: bool = False) -> bool:
         """Note bytes of a body; return False, and note nothing, where all bodies together would become too large."""
@@ -176,7 +180,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if receiver is None or self.error is not None:
             return
         self._limit = limit = self._door.settings.body_limit(self.endpoint)
-        stranger = not self._door.knows(self.headers.get("AUTHORIZATION"))
+        stranger = not self._door.knows(self.headers)
         if stranger:
             # the application says so, before it says anything of a limit
             receiver.buf = _Sink()

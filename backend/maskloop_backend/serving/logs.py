@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Characters of a field: addresses and reasons may quote what somebody sent.
+LONGEST = 500
+
 logger = logging.getLogger("maskloop.serving")
 
 
@@ -46,6 +49,8 @@ def _quoted(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}... ({len(text)} characters)"
     if text and text.isascii() and text.isprintable() and not set(text) & set(' ="'):
         return text
     return json.dumps(text)

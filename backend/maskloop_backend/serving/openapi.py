@@ -21,7 +21,7 @@ _REASONS = {
     "422": "The label config has no masks, or none of the model's labels.",
     "424": "The image of a smart tool's task could not be fetched or read.",
     "500": "The server failed; its log says why.",
-    "503": "No model yet, or too many predictions are running.",
+    "503": "No model yet, too many predictions wait, or the trainings cannot be read.",
     "507": "The event could not be stored.",
 }
 
@@ -80,14 +80,17 @@ def document(*, auth: bool) -> dict[str, Any]:
                 schemas.WebhookResponse,
                 request=schemas.WebhookRequest,
                 status="201",
-                errors=[*body_errors, "409", "507"],
+                errors=[*body_errors, "409", "503", "507"],
             )
         },
-        "/jobs": {"get": _operation("jobs", "List the trainings", schemas.JobsResponse, errors=errors)},
+        "/jobs": {"get": _operation("jobs", "List the trainings", schemas.JobsResponse, errors=[*errors, "503"])},
         "/jobs/{number}": {
             "get": {
                 **_operation(
-                    "job", "Show a training and its log", schemas.JobWithLogResponse, errors=[*errors, "400", "404"]
+                    "job",
+                    "Show a training and its log",
+                    schemas.JobWithLogResponse,
+                    errors=[*errors, "400", "404", "503"],
                 ),
                 "parameters": [
                     _NUMBER,
@@ -101,7 +104,11 @@ def document(*, auth: bool) -> dict[str, Any]:
             },
             "delete": {
                 **_operation(
-                    "cancel", "Cancel a training", schemas.JobResponse, status="202", errors=[*errors, "404", "409"]
+                    "cancel",
+                    "Cancel a training",
+                    schemas.JobResponse,
+                    status="202",
+                    errors=[*errors, "404", "409", "503"],
                 ),
                 "parameters": [_NUMBER],
             },

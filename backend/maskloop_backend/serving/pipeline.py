@@ -26,7 +26,7 @@ from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
 from .lanes import Lanes, Onward
 from .logs import log
-from .memory import ImageMemory
+from .memory import Hold, ImageMemory
 from .metrics import Metrics
 from .projects import LeastRecent
 
@@ -37,6 +37,8 @@ PATIENCE = 30.0
 BULK_PATIENCE = 300.0
 # What an image takes until it is answered: three channels, its label map and confidence.
 _BYTES_A_PIXEL = 5
+# What its prediction takes while the answer is written: label map, confidence, and a map of each control's labels.
+_BYTES_A_MASK = 4
 LONGEST_ADDRESS = 4096
 
 # Label Studio's URL, what stands in the task.
@@ -97,6 +99,7 @@ class _Underway:
     def __init__(self, parts: int, build: Callable[[dict[str, Prediction]], bytes]) -> None:
         self.body: Future[bytes] = Future()
         self.exchanges: list[Exchange] = []
+        self.holds: list[Hold] = []
         self._parts = parts
         self._build = build
         self._lock = threading.Lock()
@@ -108,23 +111,29 @@ class _Underway:
             with self._lock:
                 self._predicted[name] = predicted.result()
                 whole = len(self._predicted) == self._parts
-            if whole:
-                body = self._build(self._predicted)
-                with self._lock:
-                    if not self.body.done():
-                        self.body.set_result(body)
+            body = self._build(self._predicted) if whole else None
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer hears of it
             self.fail(error)
-        finally:
-            if self.body.done():
-                self._predicted = {}
+        else:
+            if body is None and not self.body.done():
+                return
+            self._release()
+            with self._lock:
+                if body is not None and not self.body.done():
+                    self.body.set_result(body)
 
     def fail(self, error: Exception) -> None:
         """Let there be no answer; the first reason counts, and nothing else of it is fetched."""
+        self._release()
         with self._lock:
             if not self.body.done():
                 self.body.set_exception(error)
         self.stop("another image of the task could not be had")
+
+    def _release(self) -> None:
+        self._predicted = {}
+        for hold in self.holds:
+            hold.release()
 
     def stop(self, reason: str) -> None:
         """Call off what is being downloaded."""
@@ -136,7 +145,7 @@ class Pipeline:
     """Downloads, memory for images, cache and batcher, shared by all requests.
 
     Each task that is under way has a thread, which downloads, decodes, waits for the model and writes the answer: what
-    an image takes is free again as soon as it is predicted, in whatever order the answers go out.
+    an image takes is free again as soon as it is answered, in whatever order the answers go out.
     """
 
     def __init__(
@@ -214,26 +223,27 @@ class Pipeline:
         underway = _Underway(len(there), partial(self._built, job))
         for image in there:
             exchange = job.fetcher.exchange(self._traffic)
+            hold = self._memory.hold(*_patience(job), exchange.check)
             underway.exchanges.append(exchange)
+            underway.holds.append(hold)
             try:
-                predicted = self._predict(job, task, image, exchange)
+                predicted = self._predict(job, task, image, exchange, hold)
             except Exception as error:  # noqa: BLE001 - ImageError is expected; whatever else, the other tasks are served
                 underway.fail(_Failed("image_failed", error))
                 break
             predicted.add_done_callback(partial(underway.part, image.name))
         return underway
 
-    def _predict(self, job: Job, task: dict[str, Any], image: ImageTag, exchange: Exchange) -> Future[Prediction]:
+    def _predict(
+        self, job: Job, task: dict[str, Any], image: ImageTag, exchange: Exchange, hold: Hold
+    ) -> Future[Prediction]:
         """Begin with one image and return the promise of its prediction."""
-        alone = len(job.tasks) == 1
-        lanes, priority, patience = (
-            (self._single, WAITING_PERSON, PATIENCE) if alone else (self._bulk, BULK, BULK_PATIENCE)
-        )
+        priority, _ = _patience(job)
+        lanes = self._single if priority == WAITING_PERSON else self._bulk
         address = _address(job, task, image)
         if job.context is not None and (seen := self._seen_lately(address, job.segmenter.version)) is not None:
             return lanes.submit("", exchange, lambda: seen, lambda prediction: prediction)
         source = first = job.fetcher.source(image.alone(task), image.key)
-        hold = self._memory.hold(priority, patience, exchange.check)
         started = 0.0
 
         def download(asked: Source) -> bytes | Onward[bytes]:
@@ -260,9 +270,13 @@ class Pipeline:
                     submit = partial(self._batcher.submit, array, job.segmenter, priority)
                     del array
                     prediction = self._answered(self._cache.get_or_start(cache_key, submit))
+                # the image is gone; its answer is still to be written
+                hold.keep(prediction.label_map.size * _BYTES_A_MASK)
                 return prediction
-            finally:
+            except BaseException:
                 hold.release()
+                raise
+            finally:
                 exchange.close()
 
         return lanes.submit(first.host, exchange, partial(download, first), predict)
@@ -319,6 +333,11 @@ class Pipeline:
         log(logging.WARNING, outcome, task=task.get("id"), reason=logged)
         self._metrics.tasks.labels(outcome).inc()
         return Outcome(b"[]", reason)
+
+
+def _patience(job: Job) -> tuple[int, float]:
+    """Return the priority of a request's images, and for how long they wait for memory."""
+    return (WAITING_PERSON, PATIENCE) if len(job.tasks) == 1 else (BULK, BULK_PATIENCE)
 
 
 def _address(job: Job, task: dict[str, Any], image: ImageTag) -> Address | None:

@@ -26,7 +26,19 @@ def _only(*keys: str) -> Callable[[Any], Any]:
     return drop
 
 
-Task = Annotated[dict[str, Any], BeforeValidator(_only("id", "data"))]
+def _task(value: Any) -> Any:
+    """Keep what is used of a task; an id that is none stays out, it would stand in logs and errors."""
+    task = _only("id", "data")(value)
+    if isinstance(task, dict) and not (isinstance(task.get("id"), int) or _short(task.get("id"))):
+        task.pop("id", None)
+    return task
+
+
+def _short(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 100
+
+
+Task = Annotated[dict[str, Any], BeforeValidator(_task)]
 
 
 class SetupRequest(BaseModel):

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -154,7 +154,7 @@ class ImageFetcher:
         where = f"{where}, {public_url(address)}"
         if address.startswith("data:"):
             return Source(where, data=address)
-        return Source(where, self.resolve(task, address, where), cloud=_scheme(address) in CLOUD_SCHEMES)
+        return _source(where, self.resolve(task, address, where), cloud=_scheme(address) in CLOUD_SCHEMES)
 
     def exchange(self, traffic: Traffic | None = None) -> Exchange:
         """Return the limits of one download: time and bytes, and bytes shared with others."""
@@ -264,7 +264,7 @@ class ImageFetcher:
                 target = str(httpx.URL(url).join(answer.headers["Location"]))
                 if _scheme(target) not in {"http", "https"}:
                     raise ImageError(f"{source.where}: it leads to an address that is not one of http(s)")
-                return replace(source, url=self._own_name(target, source.where), cloud=False, hops=source.hops + 1)
+                return _source(source.where, self._own_name(target, source.where), hops=source.hops + 1)
             if status != 200:
                 reason = _REASONS.get(status, "its host does not give it out")
                 if status == 404 and source.cloud:
@@ -352,6 +352,22 @@ class ImageFetcher:
         if (ours and not self._policy.restricts) or not self._policy.discreet(host, port):
             return error
         return ImageError(f"{source.where}: {_DISCREET}", status=error.status, logged=error.logged)
+
+
+def _source(where: str, url: str, *, cloud: bool = False, hops: int = 0) -> Source:
+    """Return a source whose address has a host and a port.
+
+    Raises:
+        ImageError: it has not.
+    """
+    try:
+        scheme, host, _ = origin(url)
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ImageError(f"{where}: a malformed address") from error
+    if scheme not in {"http", "https"} or not host:
+        raise ImageError(f"{where}: a malformed address, expected http(s)://host/...")
+    return Source(where, url, cloud, hops)
 
 
 def decode(

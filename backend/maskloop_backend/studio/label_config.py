@@ -141,15 +141,8 @@ class LabelConfig:
         An alias may have been added after regions were drawn, and predictions from elsewhere name the value: the editor
         shows both alike, and so they are one label.
         """
-        value, known = item.get("value"), self._aliases(item.get("from_name"))
-        if not known or not isinstance(value, dict):
-            return dict(item)
-        named = {
-            key: [known.get(name, name) if isinstance(name, str) else name for name in names]
-            for key, names in value.items()
-            if key.endswith("labels") and isinstance(names, list)
-        }
-        return {**item, "value": {**value, **named}}
+        known = self._aliases(item.get("from_name"))
+        return relabelled(item, lambda name: known.get(name, name)) if known else dict(item)
 
     def _aliases(self, from_name: Any) -> dict[str, str]:
         labels = [x for control in self.controls if from_name in control.key for x in control.labels]
@@ -324,6 +317,19 @@ def match(config: LabelConfig, labels: LabelSet) -> LabelMapping:
         mark=config.mark,
         notes=(*notes, *config.notes),
     )
+
+
+def relabelled(item: Mapping[str, Any], called: Callable[[str], str]) -> dict[str, Any]:
+    """Return a result whose labels have other names."""
+    value = item.get("value")
+    if not isinstance(value, dict):
+        return dict(item)
+    named = {
+        key: list(dict.fromkeys(called(name) if isinstance(name, str) else name for name in names))
+        for key, names in value.items()
+        if key.endswith("labels") and isinstance(names, list)
+    }
+    return {**item, "value": {**value, **named}}
 
 
 def _controls(root: ElementTree.Element) -> Iterator[Control]:

@@ -24,7 +24,7 @@ from maskloop_converters.codecs import png, studio_rle
 from maskloop_converters.masks import RunList
 
 from ..inference.prediction import Prediction
-from ..inference.regions import Regions, extract
+from ..inference.regions import Regions, extract, mapped
 from . import smart_tools
 from .label_config import UNMAPPED, Control, ControlMapping, LabelMapping
 
@@ -72,7 +72,7 @@ def build(
     if context is None:
         for control_mapping in mapping.controls:
             if (prediction := predicted.get(control_mapping.control.to_name)) is not None:
-                shown = replace(prediction, label_map=control_mapping.filled[prediction.label_map])
+                shown = replace(prediction, label_map=mapped(control_mapping.filled, prediction.label_map))
                 result += _regions(shown, control_mapping, options, mapping.mark, version)
     elif (answer := _answer(predicted, mapping, context)) is not None:
         chosen, regions = answer

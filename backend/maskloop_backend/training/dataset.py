@@ -29,6 +29,11 @@ class TrainingDataError(DataError):
     """A dataset that cannot be trained on; the message names the sample and what is wrong."""
 
 
+# What other tools call the two parts.
+_TRAIN_PARTS = ("train", "training")
+_VAL_PARTS = ("val", "valid", "validation")
+
+
 def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset | None]:  # noqa: A002
     """Return the training part of a dataset on disk, and its validation part where it has one.
 
@@ -41,9 +46,10 @@ def read_source(path: Path, format: str | None = None) -> tuple[Dataset, Dataset
     """
     name = format or datasets.detect(path)
     parts = datasets.splits(path, name)
-    if "train" in parts:
-        validation = read_labelled(path, name, split="val") if "val" in parts else None
-        return read_labelled(path, name, split="train"), validation
+    train, val = (next((part for part in names if part in parts), None) for names in (_TRAIN_PARTS, _VAL_PARTS))
+    if train is not None:
+        validation = read_labelled(path, name, split=val) if val is not None else None
+        return read_labelled(path, name, split=train), validation
     return read_labelled(path, name), None
 
 
@@ -72,7 +78,7 @@ def read_labelled(
     if images is not None:
         if "images_from" not in declared(name, "read"):
             raise OptionError(
-                f"{name} has its images beside its masks; --images (images=) is for COCO and Label Studio"
+                f"{name} has its images beside its masks; --images-from (images=) is for COCO and Label Studio"
             )
         options["images_from"] = images
     return datasets.read(path, name, **options)

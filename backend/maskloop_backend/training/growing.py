@@ -78,7 +78,7 @@ def _initial(layer: Any) -> list[NDArray[Any]]:
     arrays = layer.get_weights()
     if not layer.name.startswith("upsampling"):
         return [np.zeros_like(array) for array in arrays]
-    return [keras.ops.convert_to_numpy(Bilinear(layer.alignment)(array.shape)) for array in arrays]
+    return [keras.ops.convert_to_numpy(Bilinear()(array.shape)) for array in arrays]
 
 
 def _sizes(array: NDArray[Any]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -91,11 +92,12 @@ def _inside(path: str) -> str:
     parts = [part for part in path.replace("\0", "_").replace("\\", "/").split("/") if part not in ("", ".", "..")]
     if parts and parts[0].endswith(":"):
         parts[0] = parts[0][:-1] + "_"  # no drive
-    return "/".join(_fitting(part.encode("utf-8", "replace").decode()) for part in parts)
+    return "/".join(part if len(part) < 64 and part.isascii() else _fitting(part) for part in parts)
 
 
 def _fitting(part: str) -> str:
     """Return a part of a path, cut to what a file system takes, and told apart by a hash where it was cut."""
+    part = part.encode("utf-8", "replace").decode()  # a lone half of a surrogate pair is in no file's name
     if len(part.encode()) <= _LONGEST_NAME:
         return part
     suffix = PurePosixPath(part).suffix if len(PurePosixPath(part).suffix.encode()) <= 8 else ""
@@ -160,7 +162,8 @@ class ImageFinder:
             parts = name.split("/")
             for start in range(len(parts)):
                 end = "/".join(parts[start:])
-                found = [folder / end for folder in self.folders if (folder / end).is_file()]
+                # os.path: pathlib's is several times as slow, and most of what is looked for is not there
+                found = [folder / end for folder in self.folders if os.path.isfile(f"{folder}/{end}")]  # noqa: PTH113
                 if len(found) > 1 and where and not all(_same(found[0], other) for other in found[1:]):
                     raise FormatError(
                         f"{where}: {found[0]} and {found[1]} differ, and both may be the image {address.text}; remove one, "

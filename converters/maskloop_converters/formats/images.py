@@ -125,7 +125,7 @@ def upright(ref: ImageRef, where: str) -> bytes | None:
     return out.getvalue()
 
 
-def place(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, where: str) -> bool:
+def store_image(ref: ImageRef, target: Path, mode: ImageMode, report: WriteReport, where: str) -> bool:
     """Bring an image into an output and say whether a file stands there now.
 
     Args:

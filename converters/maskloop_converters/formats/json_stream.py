@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
-from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,20 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import FormatError
+from .json_cutting import MAX_ELEMENT, Cut, ListCutter, Pieces
 
 _WINDOW = 1 << 20
-#: A value of more characters than this is taken for damage.
-MAX_ELEMENT = 1 << 30
 # A value that a window cuts is reported at most so far before its end (an escape sequence, a literal).
 _CUT = 32
 _SPACE = " \t\r\n"
-# Up to its first closing bracket, a list without any of these holds numbers, or what is no JSON.
-_NO_NUMBERS = (b'"', b"{", b"[")
-# What stands for lists that were cut is numbered from here: a list of this one number is no stream of bytes.
-_FIRST_CUT = 1 << 62
-
-#: The texts of lists that were cut, by what stands for them.
-Cut = dict[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ def elements_cut(path: Path, key: str) -> Iterator[tuple[int, Any, Cut]]:
         n, brackets included: they are not checked and need not be JSON. Lists with texts, objects or lists stay.
     """
     texts: Cut = {}
-    with _document(path, lambda file, start: _Cutter(file, start, key, texts)) as window:
+    with _document(path, lambda file, start: ListCutter(file, start, key, texts)) as window:
         for number, value in _numbered(window):
             yield number, value, texts
             window.forget()
@@ -120,13 +109,13 @@ def load(data: bytes, where: str) -> Any:
 
 
 @contextmanager
-def _document(path: Path, through: Callable[[BinaryIO, int], _Pieces] | None = None) -> Iterator[_Window]:
+def _document(path: Path, through: Callable[[BinaryIO, int], Pieces] | None = None) -> Iterator[_Window]:
     """Give a file's beginning; the block takes all that belongs to the document."""
     try:
         with path.open("rb") as file:
             start = 3 if file.read(3) == codecs.BOM_UTF8 else 0
             file.seek(start)
-            window = _Window(path, through(file, start) if through else _Pieces(file), start)
+            window = _Window(path, through(file, start) if through else Pieces(file), start)
             yield window
             if window.peek():
                 raise window.error("expected the end of the file")
@@ -168,116 +157,10 @@ def _elements(window: _Window, key: str) -> Iterator[Element]:
             return
 
 
-class _Pieces:
-    """The bytes of a file, piece by piece."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        """Return about so many bytes more, none only at the end."""
-        return self._file.read(size)
-
-    def position(self, byte: int) -> int:
-        """Return where a byte of what was read stands in the file."""
-        return byte
-
-    def forget(self, byte: int) -> None:
-        """Let go of what is kept for the bytes before this one."""
-
-
-class _Cutter(_Pieces):
-    """The bytes of a JSON file without the lists of numbers under a key; ``[n]`` stands for each.
-
-    In JSON, ``"key": [`` is a member wherever it stands: inside a text its quotes would have backslashes.
-    """
-
-    def __init__(self, file: BinaryIO, start: int, key: str, texts: Cut) -> None:
-        super().__init__(file)
-        self._key = b'"%s"' % key.encode()
-        self._list = re.compile(rb"\s*:\s*\[")
-        self._half = re.compile(rb'"%s"\s*(:\s*)?\Z' % re.escape(key).encode())
-        self._texts = texts
-        self._number = _FIRST_CUT
-        self._forgotten = 0
-        self._rest = b""
-        self._given = start
-        #: of every cut: the byte after it in what was given, and how many bytes were left out up to there
-        self._cuts = (array("q"), array("q"))
-
-    def read(self, size: int) -> bytes:
-        """Return some bytes, none only at the end."""
-        while True:
-            data = self._file.read(max(size, len(self._rest)))
-            given = self._without_lists(self._rest + data, ended=not data)
-            if given or not data:
-                self._given += len(given)
-                return given
-
-    def position(self, byte: int) -> int:
-        """Return where a byte of what was given stands in the file."""
-        ends, left_out = self._cuts
-        at = bisect_right(ends, byte)
-        return byte + (left_out[at - 1] if at else 0)
-
-    def forget(self, byte: int) -> None:
-        """Let go of the lists that were cut out before a byte of what was given."""
-        done = bisect_right(self._cuts[0], byte)
-        for number in range(self._forgotten, done):
-            del self._texts[_FIRST_CUT + number]
-        self._forgotten = done
-
-    def _without_lists(self, data: bytes, *, ended: bool) -> bytes:
-        pieces: list[bytes] = []
-        at, size = 0, self._given
-        while found := self._opening(data, at):
-            end = data.find(b"]", found.end())
-            if end < 0:
-                break
-            text = data[found.end() - 1 : end + 1]
-            if any(text.find(other, 1) >= 0 for other in _NO_NUMBERS):
-                pieces.append(data[at : found.end()])
-                at = found.end()
-                size += len(pieces[-1])
-                continue
-            mark = b"[%d]" % self._number
-            self._texts[self._number] = text
-            self._number += 1
-            pieces += (data[at : found.end() - 1], mark)
-            at = end + 1
-            size += len(pieces[-2]) + len(mark)
-            ends, left_out = self._cuts
-            left_out.append((left_out[-1] if left_out else 0) + len(text) - len(mark))
-            ends.append(size)
-        keep = len(data) if ended else self._kept_from(data, at, found)
-        if len(data) - keep > MAX_ELEMENT:
-            keep = len(data)  # for the window to refuse
-        self._rest = data[keep:]
-        pieces.append(data[at:keep])
-        return b"".join(pieces)
-
-    def _opening(self, data: bytes, at: int) -> re.Match[bytes] | None:
-        """Return the next ``: [`` behind the key."""
-        while (start := data.find(self._key, at)) >= 0:
-            at = start + len(self._key)
-            if data[start - 1 : start] != b"\\" and (found := self._list.match(data, at)):
-                return found
-        return None
-
-    def _kept_from(self, data: bytes, at: int, found: re.Match[bytes] | None) -> int:
-        """Return from where on bytes must wait for those that follow: a list that is not whole, or what may be one."""
-        if found:
-            return found.start() - len(self._key)
-        half = self._half.search(data, at)
-        start = half.start() if half else data.rfind(b'"', max(at, len(data) - len(self._key)))
-        # A quote that is cut from its backslash would look like an opening: the byte before it waits with it.
-        return max(at, (len(data) if start < 0 else start) - 1)
-
-
 class _Window:
     """A part of the file as text that moves on as values are taken."""
 
-    def __init__(self, path: Path, pieces: _Pieces, start: int) -> None:
+    def __init__(self, path: Path, pieces: Pieces, start: int) -> None:
         self._path = path
         self._pieces = pieces
         self._parser = json.JSONDecoder()

@@ -121,9 +121,11 @@ def _parse(name: str, text: str) -> tuple[LabelSet, bool]:
     if suffix == "csv" or (lines and _column(_cells(lines[0])) is not None and len(_cells(lines[0])) > 1):
         return _table(lines, headless=suffix == "csv")
     lines = [line.strip() for line in lines if not line.lstrip().startswith("#")]
-    if lines and all(re.match(r"[^:]*:\d+,\d+,\d+", line) for line in lines):
+    # CVAT's and Datumaro's, the latter without colours where there are none.
+    if lines and all(re.match(r"[^:]*:(\d+,\d+,\d+)?:[^:]*:|[^:]*:\d+,\d+,\d+", line) for line in lines):
         parts = [line.split(":") for line in lines]
-        return _with_roles([Label(i, p[0].strip(), color_from(p[1].split(","))) for i, p in enumerate(parts)]), False
+        labels = [Label(i, p[0].strip(), color_from(p[1].split(",")) if p[1] else None) for i, p in enumerate(parts)]
+        return _with_roles(labels), False
     if name == "labelmap.txt":
         raise LabelError("expected lines such as car:255,0,0::")
     return _lines(lines)
@@ -183,7 +185,10 @@ def _of_json(document: Any) -> tuple[LabelSet, bool]:
         return labels_from_json(document), True
     listed = document.get("labels", document.get("categories"))
     if isinstance(listed, list) and listed and all(isinstance(x, dict) and "id" not in x for x in listed):
-        labels = [Label(i, x["name"], color_from(x["color"]) if x.get("color") else None) for i, x in enumerate(listed)]
+        labels = [
+            Label(i, x["name"], color_from(x["color"]) if x.get("color") else None, _flag(x.get("instances")))
+            for i, x in enumerate(listed)
+        ]
         return _with_roles(labels), True
     if "categories" in document and "labels" not in document:
         return _with_roles(list(labels_from_json({"labels": listed}).labels)), True
@@ -205,6 +210,10 @@ def _of_json(document: Any) -> tuple[LabelSet, bool]:
     if background is not None and str(background).isdecimal():
         return LabelSet(labels_.labels, labels_.ignore_id, int(background)), True
     return labels_, True
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _cells(line: str) -> list[str]:

@@ -162,7 +162,6 @@ def test_nothing_in_common_is_said_with_its_fix(registry: Registry, written: dic
         (["fcn32s-small-20260101-00000000"], 2, "there is no dataset fcn32s-small-20260101-00000000"),
         (["fcn32s-small-20260101-00000000", "{png}"], 1, "there is no model version"),
         (["{png}", "--against", "fcn32s-small-20260101-00000000"], 1, "there is no model version"),
-        (["{png}", "--images", "{png}"], 1, "png has its images beside its masks; --images"),
         (["{png}", "--split", "test"], 1, "test"),
         (["{png}", "--format", "coco"], 1, "no COCO file"),
     ],

@@ -18,6 +18,7 @@ from PIL import Image
 from maskloop_backend.loop.changes import channels
 from maskloop_backend.loop.collected import Collected, CorrectionsError
 from maskloop_backend.loop.corrections import from_project
+from maskloop_backend.loop.still_there import ASK_EVERY, StillThere
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher
@@ -156,3 +157,32 @@ def test_an_export_that_breaks_off_leaves_the_old_one(studio: LabelledStudio, tm
         collect(studio, tmp_path)
     assert (tmp_path / "export.json").read_bytes() == before
     assert json.loads(before)[0]["id"] == 1
+
+
+class Seconds:
+    """A clock that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_project_that_was_deleted_ends_its_training(studio: LabelledStudio) -> None:
+    seconds = Seconds()
+    with StudioClient(studio.url, LEGACY) as client:
+        watch = StillThere(client, 5, clock=seconds)
+        watch.phase("train")
+        asked = len(studio.asked)
+        watch.stepped(step=1, loss=0.5, learning_rate=0.1)
+        assert len(studio.asked) == asked, "not at every step"
+        gone = StillThere(client, 6, clock=seconds)
+        seconds.now += ASK_EVERY
+        watch.stepped(step=2, loss=0.5, learning_rate=0.1)
+        with pytest.raises(CorrectionsError, match="project 6 was deleted in Label Studio"):
+            gone.moved(1, 2)
+
+
+def test_a_label_studio_that_is_away_for_a_while_ends_no_training() -> None:
+    with StudioClient("http://127.0.0.1:9", LEGACY) as client:
+        StillThere(client, 5).phase("train")

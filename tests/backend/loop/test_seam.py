@@ -163,6 +163,31 @@ def test_value_and_alias_are_one_label(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["2"], fields(2))
 
 
+def test_two_labels_that_stand_for_one_class_are_one(tmp_path: Path) -> None:
+    """The same thing is called otherwise on the other image."""
+    config = '<Image name="left" value="$a"/><Image name="right" value="$b"/>' + brush("one", "left")
+    config += brush("two", "right").replace('value="red"', 'value="Rot" predicted_values="red" alias="r"')
+    data = {"a": "/data/upload/1/1.png", "b": "/data/upload/1/2.png"}
+    left = [{**item, "to_name": "left", "from_name": "one"} for item in regions(fields(1), "manual", "l")]
+    right = [{**item, "to_name": "right", "from_name": "two"} for item in regions(fields(2), "manual", "r")]
+    for item in right:
+        item["value"]["brushlabels"] = ["r" if name == "red" else name for name in item["value"]["brushlabels"]]
+    collected = collect(tmp_path, config, task(1, left + right, **data))
+    assert [label.name for label in collected.labels.classes] == list(NAMES)
+    found = learned(collected)
+    np.testing.assert_array_equal(found["1-left"], fields(1))
+    np.testing.assert_array_equal(found["1-right"], fields(2))
+
+
+def test_a_label_that_the_config_lost_is_not_taken_for_the_class_of_its_name(tmp_path: Path) -> None:
+    config = IMAGE + brush().replace('value="red"', 'value="Rot" predicted_values="red"')
+    with pytest.raises(CorrectionsError, match="labels that its label config does not have: red"):
+        collect(tmp_path, config, task(1, regions(np.where(LEFT, 0, 1), "manual")))
+    collected = collect(tmp_path, config, task(1, regions(np.where(LEFT, 0, 1), "manual")), on_error="skip")
+    assert 0 not in learned(collected)["1"]
+    assert collected.skipped.counts["labels that the label config does not have"] == 1
+
+
 def test_addresses_that_lie_deeper(tmp_path: Path) -> None:
     made = task(1, regions(fields(1), "manual"))
     made["data"] = {"my": {"image": "/data/upload/1/1.png"}}

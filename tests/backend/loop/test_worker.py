@@ -21,6 +21,7 @@ from maskloop_backend.cli.main import cli
 from maskloop_backend.loop import worker as worker_module
 from maskloop_backend.loop.queue import Job, JobQueue
 from maskloop_backend.loop.worker import Studio, Worker, log_tail, progress, working
+from maskloop_backend.studio.addresses import AddressPolicy
 
 # A training that does what its first argument says; its waiting ends when somebody opens the gate.
 TRAINING = """
@@ -367,3 +368,20 @@ class TestCommand:
     def test_a_job_that_is_not_there(self, rig: Rig, arguments: tuple[str, ...]) -> None:
         refused = self.run(rig, *arguments)
         assert (refused.exit_code, "there is no job 9" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ("http://studio", "--allow-hosts minio:9000,* --deny-private"),
+        (None, "--allow-hosts minio:9000,* --deny-private --foreign-studio"),
+    ],
+)
+def test_a_training_may_fetch_from_where_its_server_may(rig: Rig, own: str | None, expected: str) -> None:
+    rig.studio = Studio("http://studio", "secret", AddressPolicy.parse(["minio:9000,*"], True, own))
+    job = rig.queue.start(7, "by hand")
+    worker = rig.worker("done")
+    until(worker, lambda: bool(rig.over))
+    assert expected in (log_tail(rig.queue.directory(job.id)) or "")
+    if own is not None:
+        assert "--foreign-studio" not in (log_tail(rig.queue.directory(job.id)) or "")

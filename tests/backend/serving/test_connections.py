@@ -72,6 +72,11 @@ def test_body_of_a_stranger_is_not_stored(start: Any, stored: list[int], chunked
     assert client.metric("maskloop_requests_total", endpoint="other", status="401") == 1
 
 
+def test_body_for_another_name_is_not_stored(start: Any, stored: list[int]) -> None:
+    assert start().request("POST", "/predict", b" " * 100_000, JSON | {"Host": "evil.example"}).status == 403
+    assert not any(stored)
+
+
 def test_body_of_somebody_known_is_stored(start: Any, stored: list[int]) -> None:
     assert start(**USER).request("POST", "/predict", {"tasks": []}, RIGHT).status == 400
     assert any(stored)
@@ -82,7 +87,7 @@ def test_stranger_who_asks_before_sending_is_not_asked_to_send(
     opened: Any,
 ) -> None:
     connection = opened(
-        start(**USER), "POST /predict HTTP/1.1", "Host: x", "Content-Length: 100", "Expect: 100-continue", ""
+        start(**USER), "POST /predict HTTP/1.1", "Host: localhost", "Content-Length: 100", "Expect: 100-continue", ""
     )
     assert rest(connection).startswith(b"HTTP/1.1 401 ")
 
@@ -91,7 +96,7 @@ def test_stranger_who_announces_more_than_anybody_may_send(
     start: Any,
     opened: Any,
 ) -> None:
-    connection = opened(start(**USER), "POST /setup HTTP/1.1", "Host: x", f"Content-Length: {10**12}", "")
+    connection = opened(start(**USER), "POST /setup HTTP/1.1", "Host: localhost", f"Content-Length: {10**12}", "")
     assert rest(connection).startswith(b"HTTP/1.1 401 ")
 
 
@@ -120,7 +125,12 @@ def test_large_bodies_of_all_requests_together_are_bounded(
     client = start(max_body=1_000_000)
     started = [
         opened(
-            client, "POST /predict HTTP/1.1", "Host: x", "Content-Type: application/json", "Content-Length: 1000000", ""
+            client,
+            "POST /predict HTTP/1.1",
+            "Host: localhost",
+            "Content-Type: application/json",
+            "Content-Length: 1000000",
+            "",
         )
         for _ in range(5)
     ]
@@ -146,8 +156,8 @@ def test_large_bodies_of_all_requests_together_are_bounded(
     [
         ((), "headers"),
         (("GET /health HTTP/1.1",), "headers"),
-        (("POST /setup HTTP/1.1", "Host: x", "Content-Length: 9", ""), "body"),
-        (("POST /setup HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", "", "5"), "body"),
+        (("POST /setup HTTP/1.1", "Host: localhost", "Content-Length: 9", ""), "body"),
+        (("POST /setup HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", "", "5"), "body"),
     ],
     ids=["nothing", "half a header", "no body", "half a chunk"],
 )
@@ -177,7 +187,7 @@ def test_client_that_does_not_read_gives_its_thread_back(start: Any, image_uri: 
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     deaf.connect(("127.0.0.1", client.server.port))
-    deaf.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    deaf.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     deaf.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
     assert deaf.recv(10)
     # the only place is free again as soon as the deaf one is closed
@@ -194,7 +204,7 @@ def test_slow_connections_make_room_for_those_who_ask(
     assert client.request("GET", "/health").status == 200
     assert len(client.server._waitress.active_channels) <= 11
     # the last one is still let to finish, the first one is not
-    slow[-1].sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+    slow[-1].sendall(b"Host: localhost\r\nConnection: close\r\n\r\n")
     assert rest(slow[-1]).startswith(b"HTTP/1.1 200 ")
     assert rest(slow[0]) == b""
 
@@ -226,7 +236,7 @@ def test_fifty_people_at_once_wait_instead_of_being_refused(start: Any, brightne
 )
 def test_headers_that_make_no_sense(start: Any, opened: Any, caplog: Any, lines: tuple[str, ...]) -> None:
     client = start()
-    answer = rest(opened(client, "POST /setup HTTP/1.1", "Host: x", *lines, ""))
+    answer = rest(opened(client, "POST /setup HTTP/1.1", "Host: localhost", *lines, ""))
     assert answer[9:12] in {b"400", b"431", b"501"}
     assert "Traceback" not in caplog.text
     assert client.request("GET", "/health").status == 200

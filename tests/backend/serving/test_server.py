@@ -150,3 +150,29 @@ def test_command_refuses(tmp_path: Path, arguments: list[str], variables: dict[s
     result = CliRunner().invoke(cli, ["serve", "--home", str(tmp_path), *arguments], env=variables)
     assert result.exit_code != 0
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "url"),
+    [
+        ([], {}, None),
+        ([], {"MASKLOOP_STUDIO_TOKEN": "abc"}, "http://localhost:8080"),
+        (["--studio-url", "http://studio:80/label/projects/7/data?tab=3"], {}, "http://studio:80/label"),
+    ],
+)
+def test_command_knows_where_its_token_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], variables: dict[str, str], url: str | None
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr("maskloop_backend.serving.app.create_app", lambda source, settings, options: None)
+    monkeypatch.setattr("maskloop_backend.serving.server.serve", lambda app, settings: served.append(settings))
+    policy = ["--deny-private", "--allow-hosts", "minio:9000, *.example.com", "--image-mb", "100"]
+    result = CliRunner().invoke(cli, ["serve", "--home", str(tmp_path), *policy, *arguments], env=variables)
+    assert result.exit_code == 0, result.output
+    (settings,) = served
+    assert settings.studio_url == url
+    assert settings.policy.allow_hosts == ("minio:9000", "*.example.com")
+    assert settings.policy.deny_private
+    assert len(settings.policy.own) == (url is not None)
+    assert settings.image_bytes == 100 << 20
+    assert ("is used with http://localhost:8080 only" in result.output) == bool(variables)

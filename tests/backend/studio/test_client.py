@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from maskloop_backend.studio.client import StudioClient
-from maskloop_backend.studio.errors import StudioAuthError, StudioError, last_line, public_text
+from maskloop_backend.studio.errors import StudioAuthError, StudioError, http_address, last_line, public_text
 
 from .studio import LEGACY, SSRF, VERSION, FakeStudio, jwt
 
@@ -107,3 +107,17 @@ def test_passwords_in_addresses_are_left_out_of_what_others_say() -> None:
     assert last_line(text) == "HTTPError: 401 Client Error for url: http://host:9090/health"
     assert last_line(" \n") == ""
     assert len(public_text("x" * 1000)) == 500
+
+
+@pytest.mark.parametrize(
+    ("pasted", "address"),
+    [
+        ("http://localhost:8080/", "http://localhost:8080"),
+        (" http://localhost:8080/projects/7/data?tab=12&task=3#x ", "http://localhost:8080"),
+        ("https://studio.example/label/projects", "https://studio.example/label"),
+        ("https://studio.example/label/user/account/personal-access-token", "https://studio.example/label"),
+        ("https://studio.example/my-projects", "https://studio.example/my-projects"),
+    ],
+)
+def test_what_a_browser_shows_is_an_address_of_label_studio(pasted: str, address: str) -> None:
+    assert http_address(pasted, "--studio-url") == address

@@ -146,6 +146,10 @@ def test_limits_hold_before_anything_is_decoded(web: Web) -> None:
         ({"id": 7, "data": {"image": "file:///etc/passwd"}}, "expected an address that starts with"),
         ({"id": 7, "data": {"image": "http://127.0.0.1:1/x.png"}}, "no image comes from there"),
         ({"id": 7, "data": {"image": "data:image/png;base64,%%%"}}, "malformed base64"),
+        ({"id": 7, "data": {"image": "http://h:99999/x"}}, "malformed address"),
+        ({"id": 7, "data": {"image": "http:///x"}}, "malformed address"),
+        ({"id": 7, "data": {"image": "http://a\nb/x"}}, "malformed address|no image comes"),
+        ({"id": 7, "data": {"image": "http://" + "a" * 70 + ".example/x"}}, "no image comes|malformed address"),
         ({"id": 7, "data": {"image": "http://[::1/x"}}, "malformed address"),
     ],
 )

@@ -4,6 +4,7 @@ import gzip
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -286,3 +287,35 @@ def test_options_of_a_policy_ask_for_the_same() -> None:
     assert arguments == ["--allow-hosts", "minio:9000,*", "--deny-private"]
     assert AddressPolicy.parse([arguments[1]], True, "http://a") == policy
     assert json.dumps(AddressPolicy().arguments()) == '["--no-deny-private"]'
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileHost]:
+    """A proxy in the environment that gives a picture for every address."""
+    with HostileHost(answers(picture())) as host:
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, host.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "inner.example")
+        yield host
+
+
+def test_the_proxy_of_the_environment_is_used(proxy: HostileHost) -> None:
+    assert fetch("http://images.example/x.png", seconds=60) == picture()
+    assert proxy.heads[0].startswith("GET http://images.example/x.png ")
+    with pytest.raises(ImageError):
+        fetch("http://inner.example/x.png")
+    assert len(proxy.heads) == 1
+
+
+def test_no_proxy_is_used_where_hosts_are_refused_for_it_resolves_names_itself(proxy: HostileHost) -> None:
+    with pytest.raises(ImageError):
+        fetch("http://images.example/x.png", policy=AddressPolicy(deny_private=True))
+    assert proxy.heads == []
+
+
+def test_a_download_through_a_proxy_ends_by_the_clock(proxy: HostileHost) -> None:
+    proxy.behaviour = drips_headers
+    with pytest.raises(ImageError) as error:
+        fetch("http://images.example/x.png")
+    assert "took more than" in error.value.logged

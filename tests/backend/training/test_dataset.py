@@ -108,12 +108,15 @@ def test_the_split_is_drawn_by_seed_and_leaves_nothing_out() -> None:
         split(samples[:1], 0.3, 1)
 
 
-def test_camvid_layout_has_its_own_parts(tmp_path: Path) -> None:
-    for part, count in (("train", 3), ("val", 2)):
+@pytest.mark.parametrize("names", [("train", "val"), ("training", "valid"), ("train", "validation")])
+def test_camvid_layout_has_its_own_parts(tmp_path: Path, names: tuple[str, str]) -> None:
+    road = np.full((4, 6), 3, np.uint8)
+    road[0, 0] = 11  # CamVid's void, which says that it is CamVid
+    for part, count in zip(names, (3, 2), strict=True):
         for k in range(count):
             for folder, array in (
                 (part, np.zeros((4, 6, 3), np.uint8)),
-                (f"{part}annot", np.full((4, 6), 3, np.uint8)),
+                (f"{part}annot", road),
             ):
                 (tmp_path / folder).mkdir(exist_ok=True)
                 Image.fromarray(array).save(tmp_path / folder / f"{k}.png")

@@ -372,7 +372,7 @@ GOOD = json.dumps(document({"segmentation": RLE}))
         ("{}", "neither images, annotations nor categories"),
         ("[" * 100_000, "not JSON"),
         ('{"images": {}}', "images is not a list of objects"),
-        ('{"images": [1]}', "images is not a list of objects"),
+        ('{"images": [1]}', "neither file_name nor image_id"),
         ('[{"id": 1, "data": {}}]', "it is a list, and not of results"),
         (GOOD.replace('"id": 5', '"id": null'), "id must be a number or a text"),
         (GOOD.replace('"name": "car"', '"name": null'), "the name must be a text"),

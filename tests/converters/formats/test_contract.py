@@ -349,6 +349,27 @@ def test_a_bad_sample_leaves_the_output_as_it_was(tmp_path: Path, variant: str) 
     assert [sample.id for sample in VARIANTS[variant].read(out)] == ["a"]
 
 
+@pytest.mark.parametrize("options", [{"colored": True}, {"layout": "voc"}], ids=["colored", "voc"])
+@pytest.mark.parametrize("with_index", [True, False])
+def test_a_palette_in_another_order_is_never_read_as_other_classes(
+    tmp_path: Path, options: dict[str, Any], with_index: bool
+) -> None:
+    """Optimisers sort palettes: the picture is the same, its numbers are others."""
+    labels = LabelSet((Label(0, "background"), Label(1, "car", (200, 0, 0)), Label(2, "bus", (0, 200, 0))), None, 0)
+    before = make("a", [LEFT, DOT], [Region(1), Region(2)])
+    root = tmp_path / "out"
+    load_format("png").write(Dataset(labels, [before]), root, **options)
+    (mask,) = (path for path in root.rglob("a.png") if path.parent.name in ("masks", "SegmentationClass"))
+    with Image.open(mask) as image:
+        image.remap_palette([2, 0, 1]).save(mask)
+    if not with_index:
+        (root / "maskloop.jsonl").unlink()
+    with pytest.raises(DataError, match=r"a\.png can be read in two ways"):
+        list(load_format("png").read(root))
+    (after,) = load_format("png").read(root, values="color")
+    assert after.label_map(labels).tolist() == before.label_map(labels).tolist()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_folder_of_parts_is_one_dataset(tmp_path: Path, variant: str) -> None:
     for split, samples in (("train", DENSE_SAMPLES[:2]), ("val", DENSE_SAMPLES[2:])):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import maskloop_converters as mc
-from maskloop_converters.errors import DataError
+from maskloop_converters.errors import DataError, TargetError
 from maskloop_converters.registry import FORMATS
 from maskloop_converters.samples import SoftEdge
 
@@ -68,3 +68,25 @@ def test_no_writer_takes_what_cannot_be_read_again(tmp_path: Path, to: str, kind
     assert report.samples == 2
     assert list(report.skipped.counts.values()) == [1]
     assert [found.id for found in mc.read(tmp_path / "out", to)] == ["good", "last"]
+
+
+LARGE = mc.LabelSet((mc.Label(1, "car", thing=True), mc.Label(70_000, "far")))
+REFUSED: list[tuple[str, dict[str, Any], mc.Sample]] = [
+    ("png", {"masks": "index"}, sample("a", regions=(mc.Region(70_000),))),
+    ("tfrecord", {"schema": "panoptic"}, sample("a", regions=(mc.Region(1, instance=1000),))),
+    ("labelstudio", {"kind": "predictions-only"}, sample("a")),
+]
+
+
+@pytest.mark.parametrize(("to", "options", "bad"), REFUSED, ids=[to for to, _, _ in REFUSED])
+def test_what_one_target_cannot_hold_of_a_sample_is_under_the_same_policy(
+    tmp_path: Path, to: str, options: dict[str, Any], bad: mc.Sample
+) -> None:
+    labels = LABELS if to == "tfrecord" else LARGE
+    good = sample("7")
+    with pytest.raises(TargetError, match="sample a"):
+        mc.write(mc.Dataset(labels, [good, bad]), tmp_path / "out", to, **options)
+    assert list(tmp_path.iterdir()) == []
+    report = mc.write(mc.Dataset(labels, [bad, good]), tmp_path / "out", to, on_error="skip", **options)
+    assert (report.samples, report.skipped.total) == (1, 1)
+    assert [found.id for found in mc.read(tmp_path / "out", to)] == ["7"]

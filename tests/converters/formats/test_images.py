@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from maskloop_converters.errors import FormatError
-from maskloop_converters.formats.images import ImageMode, place, probe, upright
+from maskloop_converters.formats.images import ImageMode, probe, store_image, upright
 from maskloop_converters.report import WriteReport
 from maskloop_converters.samples import ImageRef
 
@@ -75,7 +75,7 @@ def test_place(tmp_path: Path, mode: ImageMode, is_link: bool, same_bytes: bool,
     source.write_bytes(encoded(6))
     target = tmp_path / "out" / "sub" / "a.jpg"
     report = WriteReport()
-    assert place(ImageRef("sub/a.jpg", source, exif_orientation=6), target, mode, report, "sample a") is placed
+    assert store_image(ImageRef("sub/a.jpg", source, exif_orientation=6), target, mode, report, "sample a") is placed
     assert target.exists() is placed
     if placed:
         assert target.is_symlink() is is_link
@@ -89,10 +89,10 @@ def test_place_from_memory_and_from_nowhere(tmp_path: Path) -> None:
     data = encoded(1)
     for source in (data, lambda: data):
         target = tmp_path / str(id(source))
-        assert place(ImageRef("a.jpg", source), target, "link", report, "sample a")
+        assert store_image(ImageRef("a.jpg", source), target, "link", report, "sample a")
         assert target.read_bytes() == data
     assert not report.notes
-    assert not place(ImageRef("a.jpg", None, uri="s3://b/a.jpg"), tmp_path / "x", "copy", report, "sample a")
+    assert not store_image(ImageRef("a.jpg", None, uri="s3://b/a.jpg"), tmp_path / "x", "copy", report, "sample a")
     assert report.notes.examples == {"images out of reach, kept by their name and URI only": ["sample a: s3://b/a.jpg"]}
     with pytest.raises(FormatError, match=r"sample a: there is no image .*gone"):
-        place(ImageRef("a.jpg", tmp_path / "gone"), tmp_path / "x", "copy", report, "sample a")
+        store_image(ImageRef("a.jpg", tmp_path / "gone"), tmp_path / "x", "copy", report, "sample a")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from maskloop_converters.errors import FormatError
 from maskloop_converters.formats import json_stream
+from maskloop_converters.formats.json_cutting import ListCutter
 
 
 @pytest.mark.parametrize("window", [1, 3, 1 << 20])
@@ -107,3 +109,15 @@ def test_a_fault_behind_what_is_cut_is_named_with_its_byte(
         where = text.find("nul") if "nul" in text else len(text)
         with pytest.raises(FormatError, match=f"not readable at byte {where}: "):
             list(json_stream.elements_cut(path, "rle"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_the_example_of_cutting(size: int) -> None:
+    document, texts = b'[{"rle": [1, 22], "b": 3}, {"rle": ["x"]}]', dict[int, bytes]()
+    cutter = ListCutter(io.BytesIO(document), 0, "rle", texts)
+    read = b"".join(iter(lambda: cutter.read(size), b""))
+    assert read == b'[{"rle": [4611686018427387904], "b": 3}, {"rle": ["x"]}]'
+    assert texts == {4611686018427387904: b"[1, 22]"}
+    assert (read.find(b'"b"'), cutter.position(read.find(b'"b"'))) == (32, document.find(b'"b"'))
+    cutter.forget(32)
+    assert texts == {}

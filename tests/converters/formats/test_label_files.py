@@ -45,6 +45,12 @@ LISTS = {
         COLORED,
         False,
     ),
+    "datumaro's for voc": (
+        "labelmap.txt",
+        "# label:color_rgb:parts:actions\nbackground:::\ncar:::\nbus:::\n",
+        NAMED,
+        False,
+    ),
     "csv": ("class_dict.csv", "name,r,g,b\nbackground,0,0,0\ncar,255,0,0\nbus,0,255,0\n", COLORED, False),
     "csv with numbers": ("labels.csv", "ID;Name\n0;background\n1;car\n2;bus\n", NAMED, True),
     "csv without a head": ("labels.csv", "0,background\n1,car\n2,bus\n", NAMED, True),

@@ -99,6 +99,9 @@ def test_objects_without_images_are_read(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "x" / "JPEGImages")
     (only,) = png.read(tmp_path / "x")
     assert (only.height, only.width, only.image.source, len(only.regions)) == (12, 20, None, 3)
+    photo(tmp_path / "photos" / "a.png", 12, 20)
+    (only,) = png.read(tmp_path / "x", images_from=tmp_path / "photos")
+    assert (only.image.name, only.image.source) == ("a.png", tmp_path / "photos" / "a.png")
 
 
 def test_images_without_masks_are_counted_and_strict_sees_them(tmp_path: Path) -> None:
@@ -301,6 +304,8 @@ def test_colour_lists_and_three_equal_channels(tmp_path: Path) -> None:
     root = plain(tmp_path / "colours", {"a": grey, "b": np.stack([MASK * 64, MASK * 0, MASK * 128], 2)})
     (root / "class_dict.csv").write_text("name,r,g,b\nSky,128,128,128\nVoid,0,0,0\nCar,64,0,128\n")
     assert areas(png.read(root)) == {"Sky": ONES, "Car": ONES}
+    root = plain(tmp_path / "vocs", {"a": grey}, "".join(f"class {k}\n" for k in range(8)))
+    assert areas(png.read(root)) == {"class 0": 24 - ONES, "class 7": ONES}
     root = plain(
         tmp_path / "numbers", {"a": np.stack([MASK * 2] * 3, 2)}, "0 Void 0 0 0\n1 Sky 128 128 128\n2 Car 9 9 9\n"
     )
@@ -381,6 +386,7 @@ LAYOUTS = {
     "mmsegmentation": (["img_dir/train/a.jpg", "img_dir/val/a.jpg"], ["ann_dir/train/a.png", "ann_dir/val/a.png"]),
     "ade20k": (["images/training/a.jpg"], ["annotations/training/a.png"]),
     "labels": (["images/a.jpg"], ["labels/a.png"]),
+    "fiftyone": (["data/a.jpg"], ["labels/a.png"]),
     "imgs": (["imgs/a.jpg"], ["masks/a.png"]),
     "kaggle": (["train/a.png", "val/b.png"], ["train_labels/a_L.png", "val_labels/b_L.png"]),
     "carvana": (["train/a.jpg"], ["train_masks/a_mask.gif"]),
@@ -412,6 +418,43 @@ def test_folders_of_common_downloads(tmp_path: Path, layout: str) -> None:
     assert convert(tmp_path / "in", tmp_path / "out", "coco", verify=True, strict=True).verified == len(images)
     for part in png.splits(tmp_path / "in"):
         assert len(list(png.read(tmp_path / "in", split=part))) == 1
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        ["SegmentationClass/a.png"],
+        ["gtFine/default/a_gtFine_labelIds.png"],
+        ["default/semantic/a.png", "train/semantic/b.png"],
+        ["defaultannot/a.png"],
+        ["masks/a.png"],
+    ],
+)
+def test_exports_without_images(tmp_path: Path, masks: list[str]) -> None:
+    """As CVAT makes them unless it is asked for the images."""
+    for mask in masks:
+        save(tmp_path / "in" / mask, MASK)
+    if masks == ["defaultannot/a.png"]:
+        (tmp_path / "in/default.txt").write_text("/default/a.jpg defaultannot/a.png\n")
+    (tmp_path / "in" / "classes.txt").write_text("background\ncar\n")
+    dataset = png.read(tmp_path / "in")
+    assert areas(dataset) == {"car": ONES * len(masks)}
+    assert {sample.image.source for sample in dataset} == {None}
+    assert convert(tmp_path / "in", tmp_path / "out", "coco", verify=True).verified == len(masks)
+
+
+def test_kitti_instances(tmp_path: Path) -> None:
+    """Written as the benchmark describes it: semantic = instance // 256, and number 0 is no object."""
+    photo(tmp_path / "training/image_2/a.png")
+    save(tmp_path / "training/semantic/a.png", np.where(MASK, 26, 7))
+    objects = np.where(MASK, 26 * 256 + 1, 7 * 256)
+    objects[1, 1] = 26 * 256 + 2
+    save(tmp_path / "training/instance/a.png", objects)
+    dataset = png.read(tmp_path)
+    (only,) = dataset
+    assert dataset.labels == CITYSCAPES
+    assert [(r.label, r.instance) for r in only.regions] == [(7, None), (26, 1), (26, 2)]
+    assert only.masks.areas().tolist() == [24 - ONES, ONES - 1, 1]
 
 
 def test_parts_that_hold_no_masks_are_counted(tmp_path: Path) -> None:
@@ -510,7 +553,7 @@ def test_mapillary_vistas(tmp_path: Path) -> None:
         numbers[1, 1] = 2 * 256 + 7
         numbers[0, 0] = 1  # a second piece of class 0
         save(root / release / "instances" / "a.png", numbers)
-        config = '{"labels": [{"name": "sky"}, {"name": "road"}, {"name": "car-%s"}, {"name": "void--unlabeled"}]}'
+        config = '{"labels": [{"name": "sky", "instances": false}, {"name": "road"}, {"name": "car-%s"}, {"name": "void--unlabeled"}]}'
         (tmp_path / f"config_{release}.json").write_text(config % release)
     photo(root / "images" / "a.jpg")
     photo(tmp_path / "testing" / "images" / "b.jpg")
@@ -518,8 +561,8 @@ def test_mapillary_vistas(tmp_path: Path) -> None:
     (only,) = dataset
     names = [label.name for label in dataset.labels.labels]
     assert [(names[r.label], r.instance) for r in only.regions] == [
-        ("sky", 0),
-        ("sky", 1),
+        ("sky", None),
+        ("sky", None),
         ("car-v2.0", 0),
         ("car-v2.0", 7),
     ]

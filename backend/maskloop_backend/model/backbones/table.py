@@ -12,7 +12,6 @@ from ..inputs import Preprocessing
 from .lite_plan import HEAD, LiteBlock, lite_blocks
 
 Family = Literal["vgg", "efficientnet_lite", "applications"]
-Alignment = Literal["centre", "first", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +69,6 @@ class Backbone:
         head: the block between the last of ``blocks`` and the scores, left out with ``Architecture(head=False)``;
             None where there is none to leave out.
         dropout: the default of :class:`~maskloop_backend.model.config.Architecture`.
-        alignment: where the centre of a cell lies in the s pixels of stride s that it stands for. 'centre': in their
-            middle, as for poolings of 2 pixels. 'last': on the last one, as for TensorFlow's 'same' convolutions with
-            stride 2, which pad behind more than before. 'first': on the first one.
         preprocessing: what the weights were, or will be, trained with.
         weights: 'imagenet' comes from here: a package, or the name of a function of keras.applications, which
             fetches them at the first use; None where there are none.
@@ -85,7 +81,6 @@ class Backbone:
     blocks: tuple[Block, ...]
     head: Block | None
     dropout: float
-    alignment: Alignment
     preprocessing: Preprocessing
     weights: Package | str | None
     licence: str
@@ -115,7 +110,6 @@ def _vgg(
         blocks,
         Block("fc7_relu", 32),
         0.5,
-        "centre",
         preprocessing,
         weights,
         "CC BY 4.0" if weights else "",
@@ -137,7 +131,6 @@ def _lite(name: str, width: float, depth: float, package: Package) -> Backbone:
         tuple(Block(_lite_output(index, block), block.at) for index, block in enumerate(plan)),
         Block("head_relu", 32),
         0.1,
-        "last",
         # the authors' (x - 127) / 128, not / 127.5
         Preprocessing("RGB", (127.0, 127.0, 127.0), 1 / 128),
         package,
@@ -154,7 +147,6 @@ def _application(
     function: str,
     taps: Mapping[int, Tap],
     blocks: str,
-    alignment: Alignment,
     preprocessing: Preprocessing,
     licence: str,
 ) -> Backbone:
@@ -165,8 +157,7 @@ def _application(
         function: of keras.applications.
         taps: see :class:`Backbone`.
         blocks: 'stride:layer' of every block, separated by blanks.
-        alignment: see :class:`Backbone`.
-        preprocessing: likewise.
+        preprocessing: see :class:`Backbone`.
         licence: of the weights.
     """
     pairs = (item.split(":") for item in blocks.split())
@@ -177,7 +168,6 @@ def _application(
         tuple(Block(layer, int(stride)) for stride, layer in pairs),
         None,
         0.1,
-        alignment,
         preprocessing,
         function,
         licence,
@@ -223,7 +213,6 @@ _ALL = (
         "8:expanded_conv_4_add 8:expanded_conv_5_add 16:expanded_conv_6_project_bn 16:expanded_conv_7_add "
         "16:expanded_conv_8_add 16:expanded_conv_9_add 16:expanded_conv_10_project_bn 16:expanded_conv_11_add "
         "32:expanded_conv_12_project_bn 32:expanded_conv_13_add 32:expanded_conv_14_add 32:conv_1_bn_activation",
-        "last",
         _UNIT,
         "Apache-2.0",
     ),
@@ -237,7 +226,6 @@ _ALL = (
             32: Tap("post_relu", 2048),
         },
         "4:pool1_pool 8:conv2_block3_out 16:conv3_block4_out 32:conv4_block6_out 32:post_relu",
-        "first",
         _UNIT,
         "MIT",
     ),
@@ -252,7 +240,6 @@ _ALL = (
         },
         "2:block1a_project_activation 4:block2b_add 8:block3b_add 16:block4c_add 16:block5e_add 32:block6h_add "
         "32:top_activation",
-        "last",
         _STANDARD,
         "Apache-2.0",
     ),
@@ -267,7 +254,6 @@ _ALL = (
         },
         "4:convnext_tiny_stage_0_block_2_identity_add 8:convnext_tiny_stage_1_block_2_identity_add "
         "16:convnext_tiny_stage_2_block_8_identity_add 32:convnext_tiny_stage_3_block_2_identity_add_norm",
-        "centre",
         _STANDARD,
         "MIT",
     ),

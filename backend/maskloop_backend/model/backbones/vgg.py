@@ -36,7 +36,7 @@ PLANS: dict[str, Plan] = {
 
 @keras.saving.register_keras_serializable("maskloop")
 class PatchConv2D(keras.layers.Conv2D):  # type: ignore[misc]
-    """Conv2D with stride 1 and 'same' padding, as one product of its patches with its kernel.
+    """Conv2D with stride 1, as one product of its patches with its kernel.
 
     fc6 is 7 x 7 x 512 -> 4096 on a map of a few hundred cells: nearly all its work is in reading the kernel. The same
     numbers as Conv2D in half the time on a CPU (192 cells: 478 -> 210 ms in float32, 209 -> 112 ms in bfloat16).
@@ -45,23 +45,34 @@ class PatchConv2D(keras.layers.Conv2D):  # type: ignore[misc]
     def call(self, inputs: Any) -> Any:
         """Return the convolution: (B, h, w, C) -> (B, h, w, filters)."""
         side = self.kernel_size[0]
-        before = (side - 1) // 2
-        around = (before, side - 1 - before)
-        padded = ops.pad(inputs, ((0, 0), around, around, (0, 0)))
-        height, width = ops.shape(inputs)[1:3]
-        patches = [padded[:, y : y + height, x : x + width] for y in range(side) for x in range(side)]
+        if self.padding == "same":
+            before = (side - 1) // 2
+            around = (before, side - 1 - before)
+            inputs = ops.pad(inputs, ((0, 0), around, around, (0, 0)))
+        height, width = (size - side + 1 for size in ops.shape(inputs)[1:3])
+        patches = [inputs[:, y : y + height, x : x + width] for y in range(side) for x in range(side)]
         kernel = ops.reshape(self.kernel, (-1, self.filters))
         outputs = ops.matmul(ops.concatenate(patches, axis=-1), kernel)
         return outputs + self.bias if self.use_bias else outputs
 
 
-def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: bool, initializer: str, dtype: Any) -> Any:
-    """Return ReLU(convolution) with 'same' padding, normalised in between where asked."""
+def _convolution(
+    x: Any,
+    filters: int,
+    kernel: int,
+    name: str,
+    *,
+    normalise: bool,
+    padding: str = "same",
+    initializer: str,
+    dtype: Any,
+) -> Any:
+    """Return ReLU(convolution), normalised in between where asked."""
     kind = PatchConv2D if name == "fc6" else layers.Conv2D
     x = kind(
         filters,
         kernel,
-        padding="same",
+        padding=padding,
         use_bias=not normalise,
         kernel_initializer=initializer,
         dtype=dtype,
@@ -73,20 +84,24 @@ def _convolution(x: Any, filters: int, kernel: int, name: str, *, normalise: boo
     return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
 
 
-def build(x: Any, name: str, *, head: bool, dropout: float, initializer: str, dtype: Any) -> dict[int, Any]:
-    """Return what the score layers read: (B, H, W, 3) with sides that are multiples of 32 -> stride -> feature map."""
+def build(
+    x: Any, name: str, *, head: bool, dropout: float, initializer: str, dtype: Any, caffe: bool = False
+) -> dict[int, Any]:
+    """Return what the score layers read: (B, H, W, 3) -> stride -> feature map.
+
+    Sides are multiples of 32; with ``caffe`` they are any, poolings see what is left over at the end, and fc6 does not pad.
+    """
     plan = PLANS[name]
+    options: dict[str, Any] = {"normalise": plan.normalise, "initializer": initializer, "dtype": dtype}
     taps: dict[int, Any] = {}
     for block, (depth, filters) in enumerate(plan.blocks, 1):
         for index in range(1, depth + 1):
-            layer = f"block{block}_conv{index}"
-            x = _convolution(x, filters, 3, layer, normalise=plan.normalise, initializer=initializer, dtype=dtype)
-        taps[2**block] = x = layers.MaxPooling2D(2, dtype=dtype, name=f"block{block}_pool")(x)
+            x = _convolution(x, filters, 3, f"block{block}_conv{index}", **options)
+        pooling = "same" if caffe else "valid"
+        taps[2**block] = x = layers.MaxPooling2D(2, padding=pooling, dtype=dtype, name=f"block{block}_pool")(x)
     if head:
         for layer, kernel in (("fc6", plan.head_kernel), ("fc7", 1)):
-            x = _convolution(
-                x, plan.head_width, kernel, layer, normalise=plan.normalise, initializer=initializer, dtype=dtype
-            )
+            x = _convolution(x, plan.head_width, kernel, layer, padding="valid" if caffe else "same", **options)
             x = layers.Dropout(dropout, dtype=dtype, name=f"{layer}_dropout")(x)
         taps[32] = x
     return taps

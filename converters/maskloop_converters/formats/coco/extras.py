@@ -122,12 +122,14 @@ class Categories:
         others: fields of other tools by category, as :func:`categories_of` takes them.
         aliases: ids of categories that are another one's double -> that one's id.
         notes: how categories of one name were told apart, for people.
+        problems: what is wrong with categories that are left out.
     """
 
     labels: LabelSet
     others: list[dict[str, Any]]
     aliases: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def categories_in(members: Mapping[str, Any], used: Collection[int], where: str) -> Categories:
@@ -143,16 +145,29 @@ def categories_in(members: Mapping[str, Any], used: Collection[int], where: str)
     records = members.get(CATEGORIES)
     if not isinstance(records, list):
         raise FormatError(f"{where}: there is no list of categories; give one with --labels FILE (labels=)")
+    good, problems = [], []
+    for record in records:
+        try:
+            _label(record)
+            good.append(record)
+        except LabelError as error:
+            problems.append(f"{where}: categories: {error}")
     try:
-        others = [{"name": _name(record), **rest} for record in records if (rest := _others(record))]
+        others = others_of(good)
         extras = extras_of(members, where)
         if "labels" in extras:
-            return Categories(labels_from_json(extras), others)
-        labels, aliases, notes = _told_apart(records, used)
+            return Categories(labels_from_json(extras), others, problems=tuple(problems))
+        labels, aliases, notes = _told_apart(good, used)
         free = all(label.id != 0 for label in labels)
-        return Categories(LabelSet(labels, background_id=0 if free else None), others, aliases, notes)
-    except (LabelError, AttributeError) as error:
+        label_set = LabelSet(labels, background_id=0 if free else None)
+    except LabelError as error:
         raise FormatError(f"{where}: categories: {error}") from error
+    return Categories(label_set, others, aliases, notes, tuple(problems))
+
+
+def others_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the fields of other tools of all categories that have any, with the name of each."""
+    return [{"name": _name(record), **rest} for record in records if (rest := _without_nan(_others(record)))]
 
 
 def _told_apart(
@@ -187,7 +202,9 @@ def _told_apart(
     return tuple(sorted(labels, key=lambda label: order[label.id])), aliases, tuple(notes)
 
 
-def _label(record: Mapping[str, Any]) -> Label:
+def _label(record: Any) -> Label:
+    if not isinstance(record, dict):
+        raise LabelError(f"expected an object with id and name, received {record!r:.80}")
     thing = record.get("isthing")
     try:
         label_id = number(record.get("id"), "the id")

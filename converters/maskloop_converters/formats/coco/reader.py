@@ -41,6 +41,8 @@ from .segmentation import Counts, check_counts, counts_of, has_mask, masks_of, s
 
 # Of several kinds of files about the same images, the first kind that is there is read.
 _PREFIXES = ("instances", "panoptic", "person_keypoints", "keypoints", "stuff", "lvis_v1", "lvis")
+# Any of these makes an image of a record with an id.
+_IMAGE_FIELDS = {"file_name", "coco_url"}
 _NO_MASK = "annotations without a mask"
 _NO_AREA = "pieces of fewer than 3 points, which enclose nothing, left out of their mask"
 _SIZES = "sizes taken from the image, as the file says none"
@@ -170,19 +172,27 @@ def _split_of(file: Path, root: Path, *, alone: bool) -> str | None:
 def _require_coco(path: Path) -> None:
     """Raise FormatError unless the beginning of a JSON file looks like COCO."""
     keys = []
+    reason = ""
     for element in islice(scan(path, ("images", "annotations")), 20):
         if element.key in ("images", "annotations") and element.value != []:
             record = element.value
-            if not element.in_array or not isinstance(record, dict):
+            if not element.in_array:
                 raise FormatError(f"{path} is no COCO file: {element.key} is not a list of objects")
-            if "image_id" in record or ("id" in record and "file_name" in record):
+            if isinstance(record, dict) and (
+                "image_id" in record or ("id" in record and _IMAGE_FIELDS & record.keys())
+            ):
                 return
-            raise FormatError(f"{path} is no COCO file: a record of {element.key} has neither file_name nor image_id")
+            # One bad record does not make another file of it.
+            reason = f"a record of {element.key} has neither file_name nor image_id"
+            keys.append(element.key)
+            continue
         if not element.key:
             if isinstance(element.value, dict) and {"image_id", "category_id", "segmentation"} <= element.value.keys():
                 return
             raise FormatError(f"{path} is no COCO file: it is a list, and not of results")
         keys.append(element.key)
+    if reason:
+        raise FormatError(f"{path} is no COCO file: {reason}")
     if not {"images", CATEGORIES} & set(keys):
         raise FormatError(f"{path} is no COCO file: it has neither images, annotations nor categories")
 
@@ -196,6 +206,8 @@ def _part(
         categories = categories_in(index.members, index.categories, str(path))
     else:
         categories = Categories(labels, [])
+    for problem in categories.problems:
+        index.problems.add("categories skipped", problem)
     extras = extras_of(index.members, str(path))
     members = {name: value for name, value in index.members.items() if name not in DOCUMENT_FIELDS}
     if categories.others:

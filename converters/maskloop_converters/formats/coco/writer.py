@@ -21,7 +21,7 @@ from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, file_stem, relative_path
 from ..gate import gated
-from ..images import ImageMode, Images, place
+from ..images import ImageMode, Images, store_image
 from ..records import dumps, image_to_json, region_to_json
 from .extras import (
     ANNOTATION_FIELDS,
@@ -33,6 +33,7 @@ from .extras import (
     categories_of,
     document_extras,
     is_object,
+    others_of,
     with_attributes,
 )
 from .segmentation import run_lengths
@@ -62,7 +63,7 @@ def opening(
         dataset: what to write.
         path: the folder to make; or, with the ending ``.json``, the file of instances alone.
         kind: 'instances', an annotation with run lengths a region, or 'panoptic', a PNG of segments an image.
-        images: how images come along, see :func:`maskloop_converters.formats.images.place`; by default they are copied
+        images: how images come along, see :func:`maskloop_converters.formats.images.store_image`; by default they are copied
             into a folder and referenced from a file.
         compressed: run lengths as COCO's compressed text; False for lists of numbers.
         overwrite: replace what is there.
@@ -151,6 +152,9 @@ class _Writer:
             extras["split"] = self.dataset.split
         members[KEY] = {**extras, **members.get(KEY, {})}
         members[CATEGORIES] = categories_of(self._labels, categories)
+        if others_of(members[CATEGORIES]) != categories:
+            # of categories that are not written: renamed, dropped, or one of two of a name
+            members[KEY].setdefault("attributes", {})[CATEGORIES] = categories
         return members
 
     def _sample(self, sample: Sample, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -172,7 +176,7 @@ class _Writer:
             del extras["name"]
         if sample.id != str(image_id):
             extras["id"] = sample.id
-        placed = self.images_root is not None and place(
+        placed = self.images_root is not None and store_image(
             sample.image, self.images_root / name, self.images, self.report, where
         )
         if not placed and isinstance(sample.image.source, Path):

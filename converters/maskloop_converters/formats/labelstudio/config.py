@@ -20,7 +20,6 @@ _LABEL_TAGS = frozenset(
     {"BrushLabels", "BitmaskLabels", "PolygonLabels", "RectangleLabels", "Labels", "EllipseLabels", "VectorLabels"}
 )
 _BARE_TAGS = frozenset({"Brush", "Bitmask", "Polygon", "Rectangle", "Ellipse", "Vector", "MagicWand"})
-_TRUE = frozenset({"true", "1", "yes"})
 
 _VARIABLE = re.compile(r"\$[\w[\].]+")
 _STEP = re.compile(r"[^.[\]]+")
@@ -82,7 +81,6 @@ class StudioConfig:
         image_tags: the Image objects, in order.
         drawn_on: names of those that a control draws on.
         aliases: value of a label -> what the editor writes into results in place of it, where it has an alias.
-        skipped: names of the controls that the model shall leave alone (``model_skip``).
     """
 
     labels: LabelSet
@@ -90,7 +88,6 @@ class StudioConfig:
     image_tags: tuple[ImageTag, ...]
     drawn_on: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)
-    skipped: frozenset[str] = frozenset()
 
     @property
     def images(self) -> dict[str, str]:
@@ -158,7 +155,6 @@ def parse(xml: str, where: str) -> StudioConfig:
         images,
         frozenset(tag.get("toName", "") for tag in (*drawing, *bare)) & {image.name for image in images},
         {value: alias for value, alias in aliases.items() if value not in found},
-        frozenset(tag.get("name", "") for tag in tags if tag.get("model_skip", "").lower() in _TRUE),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,30 @@ _VISIBLE = 26
 _LINE = 2
 
 
-def masks_of(found: Sequence[Shape], height: int, width: int) -> tuple[RunList, dict[int, DataError], list[int]]:
-    """Return the masks of K regions; all brushes are decoded together.
+@dataclass(slots=True)
+class Decoded:
+    """The masks of K regions.
+
+    Attributes:
+        masks: K masks, empty where one is wrong.
+        faults: what is wrong, by row.
+        faint: rows drawn with one opacity of at most a half throughout, which are masks all the same.
+        lost: rows that have opacity somewhere, and nowhere enough to be a mask.
+    """
+
+    masks: RunList
+    faults: dict[int, DataError] = field(default_factory=dict)
+    faint: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+
+def decode(found: Sequence[Shape], height: int, width: int) -> Decoded:
+    """Return the masks of regions; all brushes are decoded together.
 
     Args:
         found: K regions.
         height: of their image, upright.
         width: likewise.
-
-    Returns:
-        K masks, empty where one is wrong; what is wrong, by row; and the rows of regions drawn with less than half
-        opacity throughout, which are taken for what they were meant to be (:func:`binary`).
     """
     values = [shape.item["value"] for shape in found]
     if all(map(_is_stream, values)):
@@ -43,23 +57,19 @@ def masks_of(found: Sequence[Shape], height: int, width: int) -> tuple[RunList, 
         except CodecError:
             pass  # one of them is wrong: read one by one below, to know which
         else:
-            empty = np.flatnonzero(masks.areas() == 0)
-            faint = [int(row) for row in empty if _faint(_opacity(values[row], height, width)) is not None]
-            if not faint:
-                return masks, {}, []
+            if masks.areas().all():
+                return Decoded(masks)
+    decoded = Decoded(RunList.empty(height, width))
     rows: list[RunList] = []
-    faults: dict[int, DataError] = {}
-    faint = []
     for row, (shape, value) in enumerate(zip(found, values, strict=True)):
         try:
-            mask, is_faint = _mask(value, shape.geometry, height, width)
+            rows.append(_mask(value, shape.geometry, height, width, row, decoded))
         except DataError as error:
-            faults[row] = error
-            mask, is_faint = RunList.from_rows([np.array([height * width])], height=height, width=width), False
-        rows.append(mask)
-        if is_faint:
-            faint.append(row)
-    return RunList.concatenate(rows) if rows else RunList.empty(height, width), faults, faint
+            decoded.faults[row] = error
+            rows.append(RunList.from_rows([np.array([height * width])], height=height, width=width))
+    if rows:
+        decoded.masks = RunList.concatenate(rows)
+    return decoded
 
 
 def soft_edge(value: dict[str, Any], height: int, width: int) -> SoftEdge | None:
@@ -87,22 +97,27 @@ def _is_stream(value: Mapping[str, Any]) -> bool:
     return "rle" in value and "touches" not in value and "imageDataURL" not in value
 
 
-def _mask(value: dict[str, Any], geometry: Geometry, height: int, width: int) -> tuple[RunList, bool]:
-    """Return the mask of one result's value, and whether it was drawn with less than half opacity throughout."""
+def _mask(value: dict[str, Any], geometry: Geometry, height: int, width: int, row: int, decoded: Decoded) -> RunList:
+    """Return the mask of one result's value; that it is faint, or lost, is noted for its row."""
     if geometry == "polygon":
-        return polygon_percent(value.get("points"), height, width), False
+        return polygon_percent(value.get("points"), height, width)
     if geometry == "rectangle":
-        return rectangle_percent(value, height, width), False
+        return rectangle_percent(value, height, width)
     if geometry == "ellipse":
-        return ellipse_percent(value, height, width), False
+        return ellipse_percent(value, height, width)
     if _is_stream(value):
         mask = studio_rle.decode([value["rle"]], height, width)
         if mask.areas()[0]:
-            return mask, False
+            return mask
     alpha = _opacity(value, height, width)
+    pixels = alpha > _HALF
     faint = _faint(alpha)
-    pixels = faint if faint is not None else alpha > _HALF
-    return RunList.from_masks([pixels], height=height, width=width), faint is not None
+    if faint is not None:
+        pixels = faint
+        decoded.faint.append(row)
+    elif alpha.any() and not pixels.any():
+        decoded.lost.append(row)
+    return RunList.from_masks([pixels], height=height, width=width)
 
 
 def _faint(alpha: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
@@ -156,11 +171,6 @@ def _png_alpha(url: Any, height: int, width: int) -> NDArray[np.uint8]:
         raise CodecError(
             f"the bitmask is {image.pixels.shape[1]} x {image.pixels.shape[0]}, expected {width} x {height}"
         )
-    if image.kind in ("rgba", "grey-alpha"):
-        return np.ascontiguousarray(image.pixels[..., -1])
-    if image.kind == "palette" and image.palette_alpha is not None:
-        table = np.full(256, 255, np.uint8)
-        table[: image.palette_alpha.size] = image.palette_alpha
-        opacity: NDArray[np.uint8] = table[image.pixels]
-        return opacity
+    if image.kind in ("rgba", "grey-alpha") or image.palette_alpha is not None:
+        return image.alpha()
     raise CodecError(f"the bitmask is a {image.kind} PNG without opacity; its opacity is the mask")

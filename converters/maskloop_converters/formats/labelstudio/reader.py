@@ -22,7 +22,7 @@ from ..records import attributes, score, whole_number
 from . import stacking
 from .choosing import Choice, Use, chosen, vote
 from .config import StudioConfig, parse
-from .decoding import image_of_data_url, masks_of, soft_edge
+from .decoding import decode, image_of_data_url, soft_edge
 from .files import CONFIG, LABELS, files_of, lists_beside, read_text, survey
 from .results import REGIONS_SKIPPED, Shape, bare_value, shapes
 from .task_images import TaskImage, images_of
@@ -284,7 +284,8 @@ class _Reader:
         else:
             # In what we wrote, the image's file may have a name that is not in its address.
             texts = [text for text in (known.get("file"), known.get("name"), url or name) if isinstance(text, str)]
-            found = (self.finder.find(read_address(text), where) for text in texts)
+            addresses = {address.paths: address for address in map(read_address, texts)}
+            found = (self.finder.find(address, where) for address in addresses.values())
             source = next((path for path in found if path is not None), None)
         items = [item for one in drawn for item in one.result if isinstance(item, dict)]
         stated = _stated_size(items, where) or _size(ours.get("size"), where)
@@ -308,22 +309,24 @@ class _Reader:
                 place = f"{where}, region {shape.item.get('id') or number}"
                 self._check(shape, size, place)
                 readable.append((shape, place))
-        masks, faults, faint = masks_of([shape for shape, _ in readable], *size)
-        for row in faint:
+        decoded = decode([shape for shape, _ in readable], *size)
+        for row in decoded.lost:
+            self.policy.leave_out("regions fainter than half throughout, read as empty", readable[row][1])
+        for row in decoded.faint:
             self.policy.notes.add("regions drawn fainter than half throughout, read as drawn", readable[row][1])
         regions: list[Region] = []
         rows: list[int] = []
         for row, (shape, place) in enumerate(readable):
             with self.policy.record(REGIONS_SKIPPED):
-                if row in faults:
-                    raise FormatError(f"{place}: {faults[row]}") from faults[row]
+                if row in decoded.faults:
+                    raise FormatError(f"{place}: {decoded.faults[row]}") from decoded.faults[row]
                 for region in self._records(shape, size, place):
                     regions.append(region)
                     rows.append(row)
-        masks = masks if rows == list(range(len(masks))) else masks.select(rows)
+        masks = decoded.masks if rows == list(range(len(decoded.masks))) else decoded.masks.select(rows)
         for row, area in zip(rows, masks.areas().tolist(), strict=True):
-            if not area:
-                self.policy.leave_out("regions without a pixel", readable[row][1])
+            if not area and row not in decoded.lost:
+                self.policy.notes.add("regions without a pixel", readable[row][1])
         kinds = [readable[row][0].geometry for row in rows]
         outdone = set(stacking.outdone_rectangles(regions, masks, kinds))
         for k in sorted(outdone):

@@ -88,9 +88,10 @@ def hidden_pixels(regions: Sequence[Region], masks: RunList) -> dict[int, int]:
     labels = sorted({region.label for region in regions})
     groups = [labels.index(region.label) for region in regions]
     drawn = masks.union(groups, len(labels)).areas()
-    found, shown = RunList.from_label_map(masks.to_label_map(groups, fill=len(labels), dtype=np.int32))
-    visible = dict(zip(found.tolist(), shown.areas().tolist(), strict=True))
-    hidden = {label: int(drawn[g]) - visible.get(g, 0) for g, label in enumerate(labels)}
+    kind = np.uint8 if len(labels) < 255 else np.int32
+    shown = masks.to_label_map(groups, fill=len(labels), dtype=kind)
+    visible = {g: int(np.count_nonzero(shown == g)) for g in range(len(labels))}
+    hidden = {label: int(drawn[g]) - visible[g] for g, label in enumerate(labels)}
     return {label: count for label, count in hidden.items() if count}
 
 

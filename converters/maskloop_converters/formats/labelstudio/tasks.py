@@ -12,7 +12,8 @@ from ...codecs import studio_rle
 from ...errors import FormatError
 from ...report import ErrorPolicy
 from ..image_files import read_address
-from ..json_stream import Cut, elements_cut, load
+from ..json_cutting import Cut
+from ..json_stream import elements_cut, load
 from ..parts import SKIPPED
 from .results import MASK_TYPES, labels_of, place_of
 

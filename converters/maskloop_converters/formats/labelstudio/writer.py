@@ -24,7 +24,7 @@ from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, relative_path
 from ..gate import gated
-from ..images import ImageMode, Images, place
+from ..images import ImageMode, Images, store_image
 from ..labels import label_names, labels_to_json
 from ..records import dumps
 from . import stacking
@@ -70,7 +70,7 @@ def opening(
             pre-annotations; 'predictions-only' lists predictions for tasks that exist, for ``/api/import/predictions``:
             sample ids must be task numbers.
         encoding: 'brush' (BrushLabels), 'bitmask' (BitmaskLabels), 'auto': as the region was, brush by default.
-        images: how images come along, see :func:`maskloop_converters.formats.images.place`; 'copy' into a folder by
+        images: how images come along, see :func:`maskloop_converters.formats.images.store_image`; 'copy' into a folder by
             default.
         image_url: address of the images in the tasks, '{name}' stands for the name; by default the address that the
             image had, else '/data/local-files/?d=images/{name}', for a Label Studio whose local files root is the folder.
@@ -178,7 +178,7 @@ class _Writer:
         image = sample.image
         stored = self._files.take(relative_path(image.name, where)).as_posix()
         if self.folder is not None:
-            place(image, self.folder / "images" / stored, self.images, self.report, where)
+            store_image(image, self.folder / "images" / stored, self.images, self.report, where)
         url = image.uri
         if self.image_url is not None:
             url = self.image_url.replace("{name}", quote(stored))

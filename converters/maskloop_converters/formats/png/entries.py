@@ -63,7 +63,8 @@ class Layout:
         entries: all images and masks, in the dataset's order.
         known: the datasets that have this layout and their labels, for where there is no label list.
         images: whether the layout has images at all; CVAT leaves them out unless it is asked.
-        divisor: of 16-bit instance numbers.
+        divisor: of 16-bit instance numbers: label * divisor + number.
+        first: the first number of an object; what is below it belongs to none.
         left_out: what is there and is not taken: (kind, example).
         notes: what should be said: (kind, example).
     """
@@ -73,6 +74,7 @@ class Layout:
     known: tuple[tuple[str, LabelSet], ...] = ()
     images: bool = True
     divisor: int = 1000
+    first: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 

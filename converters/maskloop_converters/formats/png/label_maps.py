@@ -99,7 +99,13 @@ class Decoder:
         return [ids[k] for k in rows], masks.select(rows)
 
     def objects(
-        self, path: Path, instances: Path, size: tuple[int, int] | None, where: str, divisor: int = _DIVISOR
+        self,
+        path: Path,
+        instances: Path,
+        size: tuple[int, int] | None,
+        where: str,
+        divisor: int = _DIVISOR,
+        least: int = 0,
     ) -> tuple[list[Region], RunList]:
         """Return a region an object, and one a class for the pixels of none, from two mask files.
 
@@ -110,14 +116,15 @@ class Decoder:
                 in colours, black is none and VOC's 255 the border.
             size: (height, width) that both must have; None for any.
             where: file and record, for errors.
-            divisor: of the 16-bit numbers; Mapillary has 256, and no number that is a class.
+            divisor: of the 16-bit numbers; Mapillary and KITTI have 256, and no number that is a class.
+            least: the first number of an object; KITTI's 0 is none.
         """
         classes = self._label_map(path, size, where)
         image = read_pixels(instances, where, (classes.shape[0], classes.shape[1]))
         first = 0
         if image.depth == 16:
             numbers = image.indices()
-            told = numbers >= divisor if divisor == _DIVISOR else np.ones(numbers.shape, bool)
+            told = numbers >= divisor if divisor == _DIVISOR else numbers % divisor >= least
             numbers = np.where(told, numbers % divisor + 1, 0)
             first = 1
         else:
@@ -126,7 +133,10 @@ class Decoder:
         found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
         ids = [(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()]
         rows = [k for k, (label, _) in enumerate(ids) if label != self._fill]
-        regions = [Region(label, instance=number - first if number else None) for label, number in ids]
+        stuff = {label.id for label in self._labels.labels if label.thing is False}
+        regions = [
+            Region(label, instance=number - first if number and label not in stuff else None) for label, number in ids
+        ]
         return [regions[k] for k in rows], masks.select(rows)
 
     def _label_map(self, path: Path, size: tuple[int, int] | None, where: str) -> NDArray[Any]:
@@ -197,7 +207,7 @@ class Decoder:
         else:
             step = 255 // ((1 << image.depth) - 1)
             colors = [(value * step, value * step, value * step) for value in present]
-            table = self._explicit
+            table = self._explicit if image.kind == "grey" else self._id_of
         unjudged = {k for k in (self._fill, self._labels.ignore_id) if k is not None}
         meant = []
         for value, color in zip(present, colors, strict=True):

@@ -42,11 +42,9 @@ class Seen:
     masks: int = 0
 
     @classmethod
-    def of(cls, paths: list[Path], most: int | None = None) -> Seen:
-        """Look at masks, ``most`` of them spread over all; those that cannot be read are found when they are."""
+    def of(cls, paths: list[Path]) -> Seen:
+        """Look at masks; those that cannot be read are found when they are."""
         seen = cls()
-        if most is not None and len(paths) > most:
-            paths = [paths[k * len(paths) // most] for k in range(most)]
         for path in paths:
             try:
                 seen.add(read_pixels(path, ""))
@@ -92,9 +90,13 @@ def meaning(
     """
     masks = [entry.mask for entry in layout.entries if entry.mask is not None]
     listed = _list_of(root, given, above)
-    seen = Seen.of(masks, _LOOKED_AT)
     if listed is not None:
+        # With more than two names, numbers leave no doubt: only what three channels hold must be seen.
+        doubtful = len(listed.labels.labels) < 3
+        spread = _spread(masks, _LOOKED_AT)
+        seen = Seen.of([path for path in spread if doubtful or _may_hold_colors(path)])
         return _by_list(listed, seen, values, notes)
+    seen = Seen.of(_spread(masks, _LOOKED_AT))
     unknown = [path for folder in (root, *above) for path in unknown_lists(folder)]
     for name, labels in () if unknown else layout.known:
         if _fits(name, labels, seen):
@@ -104,6 +106,20 @@ def meaning(
             in_rgb = bool(seen.rgb_numbers and not seen.colors and not seen.numbers)
             return Meaning(labels, built_in=f"the labels of {name}", numbers_in_rgb=in_rgb, values=values)
     return _nameless(root, Seen.of(masks), unknown, values, notes)
+
+
+def _spread(paths: list[Path], most: int) -> list[Path]:
+    return paths if len(paths) <= most else [paths[k * len(paths) // most] for k in range(most)]
+
+
+def _may_hold_colors(path: Path) -> bool:
+    """Return whether a mask file may have three channels, as its head says."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+    except OSError:
+        return False
+    return head[:4] != b"\x89PNG" or head[25:26] not in (b"\0", b"\3")  # PNG's colour types: grey, palette
 
 
 def _list_of(root: Path, given: LabelSet | Path | None, above: tuple[Path, ...]) -> LabelList | None:

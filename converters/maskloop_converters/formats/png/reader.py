@@ -188,7 +188,7 @@ def _plain_sample(entry: Entry, layout: Layout, decode: Decoder) -> Sample:
         info = probe(entry.image, where)
         size, turned = (info.height, info.width), info.orientation
     if entry.instances is not None:
-        regions, masks = decode.objects(entry.mask, entry.instances, size, where, layout.divisor)
+        regions, masks = decode.objects(entry.mask, entry.instances, size, where, layout.divisor, layout.first)
     else:
         ids, masks = decode.regions(entry.mask, size, where)
         regions = [Region(label) for label in ids]

@@ -22,7 +22,7 @@ from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
 from ..file_names import FreeNames, file_stem, relative_path
 from ..gate import gated
-from ..images import ImageMode, Images, place
+from ..images import ImageMode, Images, store_image
 from ..labels import color_table, labels_to_json, palette
 from ..records import dumps, image_to_json, region_to_json
 from .entries import INDEX
@@ -56,7 +56,7 @@ def opening(
             colours: both hold one label a pixel, and one region a class. 'binary' writes one PNG a region and holds
             everything. 'auto' writes a label map of ids for every sample and, for those where it would lose
             something, binary masks too, which are then what is read.
-        images: how images come along, see :func:`maskloop_converters.formats.images.place`; by default they are copied.
+        images: how images come along, see :func:`maskloop_converters.formats.images.store_image`; by default they are copied.
         layout: where images and label maps go: 'folders' (images/, masks/), 'voc' (JPEGImages/, SegmentationClass/ with
             palettes, ImageSets/, labelmap.txt) or 'camvid' (train/, trainannot/, train.txt with both paths a line).
         colored: give label maps of ids a palette. Off by default: OpenCV and TensorFlow turn palettes to brightness.
@@ -207,7 +207,7 @@ class _Writer:
         image = image_to_json(sample)
         name = self._name(sample)
         file = self.places.image(name)
-        if place(sample.image, self.root / file, self.images, self.report, where):
+        if store_image(sample.image, self.root / file, self.images, self.report, where):
             image["file"] = file
         elif isinstance(sample.image.source, Path):
             image["source"] = str(sample.image.source.resolve())

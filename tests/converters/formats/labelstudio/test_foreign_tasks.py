@@ -204,8 +204,6 @@ VECTOR = {"vertices": [{"id": "v1", "x": 1, "y": 2}, {"id": "v2", "x": 50, "y": 
         ),
         ([labelled("ellipselabels", {"radiusX": 3})], {"regions that are no masks (ellipselabels)": 1}),
         ([labelled("videorectangle", {"sequence": []})], {"regions that are no masks (videorectangle)": 1}),
-        ([labelled("rectanglelabels", {**CAR, "width": 0})], {"regions without a pixel": 1}),
-        ([labelled("brushlabels", brush(np.zeros((HEIGHT, WIDTH))))], {"regions without a pixel": 1}),
         # neither choices of the whole image nor relations are regions
         ([region("choices", {"choices": ["rain"]}), {"type": "relation", "from_id": "a", "to_id": "b"}], {}),
     ],
@@ -283,7 +281,19 @@ def test_what_faint_pixels_are(tmp_path: Path, alpha: Any, pixels: int) -> None:
     path = exported(tmp_path, labelled("brushlabels", value), labelled("brushlabels", brush(LINE), "b", "r2"))
     areas = [area for label, area, _ in found(path)["1"] if label == "car"]
     assert areas == [pixels]
-    assert counted(path) == ({} if pixels else {"regions without a pixel": 1})
+    assert counted(path) == ({} if pixels else {"regions fainter than half throughout, read as empty": 1})
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [labelled("rectanglelabels", {**CAR, "width": 0}), labelled("brushlabels", brush(np.zeros((HEIGHT, WIDTH))))],
+)
+def test_a_region_without_a_pixel_is_a_region_and_said(tmp_path: Path, empty: dict[str, Any]) -> None:
+    dataset = mc.read(exported(tmp_path, empty), "labelstudio")
+    (sample,) = dataset
+    assert sample.masks.areas().tolist() == [0]
+    assert dataset.notes.counts == {"regions without a pixel": 1}
+    assert not dataset.skipped
 
 
 # Tasks and files.
@@ -391,3 +401,23 @@ def test_drawn_pixels_that_another_label_hides_are_said(tmp_path: Path) -> None:
     assert "6 of road" in dataset.notes.lines()[0]
     ids, masks = RunList.from_label_map(sample.label_map(dataset.labels))
     assert dict(zip(ids.tolist(), masks.areas().tolist(), strict=True))[0] == int(BLOCK.sum())
+
+
+@pytest.mark.parametrize("hop", ["labelstudio", "coco", "png", "tfrecord"])
+@pytest.mark.parametrize(
+    ("kind", "areas"),
+    [("ellipse", {"car": 35, "sun": 36}), ("weak-alpha", {"car": 35}), ("storage", {"latest": 35})],
+)
+def test_they_have_the_same_pixels_in_every_format(tmp_path: Path, kind: str, areas: dict[str, int], hop: str) -> None:
+    source = FILES / kind / "export.json"
+    if kind == "storage":
+        source = tmp_path / "storage"
+        source.mkdir()
+        storage_file(source, 3, "3", "latest")
+        storage_file(source, 20, "1", "older")
+    report = mc.convert(source, tmp_path / "out", hop, strict=True, verify=True)
+    assert (report.written.samples, report.verified) == (1, 1)
+    dataset = mc.read(tmp_path / "out")
+    (sample,) = dataset
+    names = [dataset.labels.by_id(region.label).name for region in sample.regions]
+    assert dict(zip(names, sample.masks.areas().tolist(), strict=True)) == areas

@@ -34,7 +34,8 @@ def find(root: Path) -> Layout:
         for word in (word for path in lists.values() for line in read_lines(path) for word in _two_paths(line) or ()):
             finder.foresee(word)
         entries = [entry for part, path in lists.items() for entry in _listed(root, part, path, finder)]
-        return Layout("camvid", entries, _KNOWN, left_out=_unlisted(root, entries))
+        has_images = any(entry.image is not None for entry in entries)
+        return Layout("camvid", entries, _KNOWN, has_images, left_out=_unlisted(root, entries))
     entries = []
     for part, (images, masks) in _annotated(root).items():
         for key, pair in pairs(images, masks).items():

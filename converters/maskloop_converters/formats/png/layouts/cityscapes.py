@@ -14,9 +14,9 @@ _KINDS = (("labelIds", CITYSCAPES), ("labelTrainIds", CITYSCAPES_TRAIN), ("color
 
 def missing(root: Path) -> str | None:
     """Return None if a folder has this layout, else what is missing."""
-    if (root / "leftImg8bit").is_dir() and any((root / name).is_dir() for name in _MASKS):
+    if any((root / name).is_dir() for name in _MASKS):
         return None
-    return "cityscapes needs leftImg8bit/ and gtFine/"
+    return "cityscapes needs gtFine/ (and leftImg8bit/)"
 
 
 def find(root: Path) -> Layout:
@@ -40,4 +40,5 @@ def find(root: Path) -> Layout:
         split = PurePosixPath(key).parts[0] if "/" in key else None
         instances = objects if objects.is_file() else None
         entries.append(Entry(key, f"{key}_leftImg8bit.png", pair.image, pair.mask, split, instances, pair.reason))
-    return Layout("cityscapes", entries, (("Cityscapes", known),), left_out=left_out)
+    images = (root / "leftImg8bit").is_dir()
+    return Layout("cityscapes", entries, (("Cityscapes", known),), images, left_out=left_out)

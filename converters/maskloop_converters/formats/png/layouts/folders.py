@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 from ...known_labels import CITYSCAPES
 from ..entries import PARTS, Entry, Layout, Membership, holds_masks, key_of, pairs
 
-_IMAGES = ("images", "imgs", "img", "image", "img_dir", "image_2", "pictures", "JPEGImages", "Images", "input")
+_IMAGES = ("images", "imgs", "img", "image", "img_dir", "image_2", "pictures", "JPEGImages", "Images", "input", "data")
 _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir", "semantic", "gt", "ground_truth"),
     *("groundtruth", "segmentation", "segmentations", "labelmaps", "label_maps", "Masks", "Labels", "targets"),
 )
+_KITTI_DIVISOR = 256
 # Other formats have these too, for JSON and text: only files that may be masks make them masks.
 _SURE = ("masks", "mask")
 
@@ -41,21 +42,25 @@ def find(root: Path) -> Layout:
         name = file.relative_to(images if pair.image else masks).as_posix()
         first = PurePosixPath(key).parts[0]
         split = member.parts.get(key) or (first if not lists and first in PARTS and "/" in key else None)
-        entries.append(Entry(key, name, pair.image, pair.mask, split, None, pair.reason))
+        objects = root / "instance" / f"{key}.png" if masks.name == "semantic" else None
+        instances = objects if objects is not None and objects.is_file() else None
+        entries.append(Entry(key, name, pair.image, pair.mask, split, instances, pair.reason))
     for key, split in member.parts.items():
         if key not in found:
             reason = f"{lists[split]} names it, and there is neither an image nor a mask of that name"
             entries.append(Entry(key_of(key), key, None, None, split, None, reason))
     known = (("Cityscapes", CITYSCAPES),) if masks.name == "semantic" else ()
-    return Layout("folders", entries, known, notes=member.notes)
+    return Layout("folders", entries, known, images.is_dir(), divisor=_KITTI_DIVISOR, first=1, notes=member.notes)
 
 
 def _folders(root: Path) -> tuple[Path, Path] | None:
     """Return the folders of images and masks."""
     images = next((root / name for name in _IMAGES if (root / name).is_dir()), None)
-    if images is None:
-        return None
     sure = next((root / name for name in _SURE if (root / name).is_dir()), None)
+    if images is None:
+        # CVAT leaves images out unless it is asked for them.
+        alone = next((root / name for name in (*_SURE, "semantic") if _are_masks(root / name)), None)
+        return None if alone is None else (root / "images", alone)
     masks = sure or next((root / name for name in _MASKS if _are_masks(root / name)), None)
     return None if masks is None else (images, masks)
 

@@ -13,7 +13,7 @@ _DIVISOR = 256
 
 def missing(root: Path) -> str | None:
     """Return None if a folder has this layout, else what is missing."""
-    return None if _parts(root) else "mapillary needs training/images/ and training/v2.0/labels/"
+    return None if root.is_dir() and _parts(root) else "mapillary needs training/images/ and training/v2.0/labels/"
 
 
 def find(root: Path) -> Layout:
