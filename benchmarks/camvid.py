@@ -45,7 +45,7 @@ from maskloop_converters.samples import Sample
 
 ROWS = "camvid.jsonl"
 # What the table says of every training; all other settings are said where they are not the recipe's.
-_OWN_COLUMN = {"backbone", "stride", "epochs", "seed", "weights", "patience"}
+_OWN_COLUMN = {"evaluate_every", "backbone", "stride", "epochs", "seed", "weights", "patience"}
 
 
 class Lines(Silent):

@@ -165,6 +165,8 @@ def command(
                     validation=validation,
                     resume=resume,
                     restart=restart,
+                    # of a row of stages that was interrupted, those that were done are there
+                    reuse=staged and resume,
                     initial=registry.load(results[-1].version) if results else None,
                 )
             except TrainingInterrupted as stop:

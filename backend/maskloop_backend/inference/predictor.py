@@ -17,6 +17,7 @@ from maskloop_converters.samples import LabelSet
 from ..model.bundle import Bundle
 from ..model.config import STRIDE
 from ..model.preprocessing import mirror_indices, missing
+from ..model.record import ZOOMED_PIXELS
 from .prediction import Prediction, Steps, finished
 from .runtimes import KerasRuntime, Precision
 from .score import image_score
@@ -32,16 +33,16 @@ class _Job:
     """One image on its way.
 
     Attributes:
-        padded: uint8 (h', w', 3): the image, shrunk where asked, mirrored up to multiples of 32.
+        padded: uint8 (h', w', 3): the image, shrunk or enlarged where asked, mirrored up to multiples of 32.
         inner: rows and columns of ``padded`` that are the image.
-        shrunk: its logits are enlarged to the size of ``labels``.
+        resized: its logits are interpolated to the size of ``labels``.
         labels: uint8 (H, W), filled as the pieces come back; the original size.
         confidence: uint8 (H, W), the same.
     """
 
     padded: NDArray[np.uint8]
     inner: Box
-    shrunk: bool
+    resized: bool
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
 
@@ -69,13 +70,13 @@ class _Piece:
     def group(self) -> Hashable:
         """Pieces of equal groups fit into one batch."""
         height, width = (side.stop - side.start for side in self.seen)
-        if not self.job.shrunk:
+        if not self.job.resized:
             return height, width
         return height, width, *((side.start, side.stop) for side in self.job.inner), self.job.labels.shape
 
     def store(self, labels: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> None:
         """Put the network's answer, uint8 (h, w) twice, to its place in the job's result."""
-        if self.job.shrunk:
+        if self.job.resized:
             self.job.labels[:], self.job.confidence[:] = labels, confidence
             return
         source = tuple(_shifted(kept, seen.start) for kept, seen in zip(self.kept, self.seen, strict=True))
@@ -175,20 +176,29 @@ class Predictor:
                 f"image {number}: expected uint8 (height, width, 3) RGB, got {image.dtype} of shape {image.shape}"
             )
         height, width = image.shape[:2]
-        longest = max(height, width)
-        shrunk = self._max_side is not None and longest > self._max_side
-        if shrunk:
-            factor = (self._max_side or longest) / longest
-            size = max(1, round(width * factor)), max(1, round(height * factor))
+        size = self._seen(height, width)
+        resized = size != (height, width)
+        if resized:
             # Pillow widens its filter when it shrinks: no aliasing
-            image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+            image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
         inner = tuple(slice(missing(side) // 2, missing(side) // 2 + side) for side in image.shape[:2])
         if missing(image.shape[0]):
             image = image[mirror_indices(image.shape[0])]
         if missing(image.shape[1]):
             image = image[:, mirror_indices(image.shape[1])]
         result = np.empty((height, width), np.uint8)
-        return _Job(image, (inner[0], inner[1]), shrunk, result, np.empty_like(result))
+        return _Job(image, (inner[0], inner[1]), resized, result, np.empty_like(result))
+
+    def _seen(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) at which the network sees an image of a size."""
+        longest = max(height, width)
+        factor = 1.0 if self._max_side is None else min(1.0, self._max_side / longest)
+        zoomed = factor * self._record.zoom
+        if zoomed != factor:
+            sides = [side + missing(side) for side in (round(height * zoomed), round(width * zoomed))]
+            if sides[0] * sides[1] <= min(ZOOMED_PIXELS, self._tile**2):
+                factor = zoomed
+        return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _pieces(self, job: _Job) -> Iterator[_Piece]:
         height, width = job.padded.shape[:2]
@@ -222,7 +232,7 @@ class Predictor:
             if self._runtime.static_shapes and 1 < len(part) < most:
                 batch = np.concatenate([batch, np.repeat(batch[-1:], most - len(part), axis=0)])
             job = part[0].job
-            if job.shrunk:
+            if job.resized:
                 answers = self._runtime.enlarged(batch, job.inner, *job.labels.shape)
             else:
                 answers = self._runtime.labels(batch)

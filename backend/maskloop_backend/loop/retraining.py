@@ -57,7 +57,7 @@ ACCEPTED_WEIGHT = 0.25
 
 
 # What a retraining takes over from how its parent was trained.
-_KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard")
+_KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard", "zoom")
 # Epochs are few steps on what a project has at first; an evaluation costs as much as a fifth of one.
 _LONG: Mapping[str, Any] = {"epochs": 60, "evaluate_every": 5, "patience": None}
 

@@ -57,6 +57,7 @@ class Bundle:
         *,
         preprocessing: Preprocessing | None = None,
         max_side: int | None = None,
+        zoom: float = 1.0,
         metrics: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         parent: str | None = None,
@@ -70,6 +71,7 @@ class Bundle:
             labels: one class an output channel.
             preprocessing: as given to build_fcn; None where it was None there.
             max_side: see :class:`ModelRecord`, like the arguments after it.
+            zoom: likewise.
             metrics: JSON values by name.
             settings: JSON values by name.
             parent: version name.
@@ -90,6 +92,7 @@ class Bundle:
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             code_version=__version__,
             max_side=max_side,
+            zoom=zoom,
             metrics=metrics or {},
             settings=settings or {},
             parent=parent,

@@ -20,6 +20,8 @@ from .inputs import checked
 
 RECORD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.weights.h5"
+# Images that have this many pixels show their things large enough; a network that saw them larger would take seconds.
+ZOOMED_PIXELS = 1536**2
 # Raised when a reader of older records could misread newer ones.
 RECORD_FORMAT = 1
 # Bytes of a record. It grows with the classes and evaluations, to some hundred kilobytes.
@@ -45,6 +47,7 @@ class _Plain:
     version: str
     sha256: str
     max_side: int | None
+    zoom: float
     metrics: dict[str, Any]
     settings: dict[str, Any]
     parent: str | None
@@ -76,6 +79,8 @@ class ModelRecord:
         labels: channel k is ``labels.classes[k]``.
         max_side: images with a longer side than this, in pixels, are shrunk before prediction; None predicts at full
             size. It is the size that the training saw.
+        zoom: the network sees images, shrunk or not, so many times as large, 1..4, unless they had more than
+            :data:`ZOOMED_PIXELS` then: it draws thin things that it would miss otherwise, for the square of it in time.
         metrics: what was measured and on what ({'holdout_miou': 0.81}), JSON values by name.
         settings: how it was trained, JSON values by name.
         parent: version it was fine-tuned from, None if none.
@@ -92,6 +97,7 @@ class ModelRecord:
     version: str = ""
     sha256: str = ""
     max_side: int | None = None
+    zoom: float = 1.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     parent: str | None = None
@@ -107,6 +113,7 @@ class ModelRecord:
             "preprocessing": self.preprocessing.to_json(),
             "labels": _labels_to_json(self.labels),
             "max_side": self.max_side,
+            "zoom": self.zoom,
             "metrics": dict(self.metrics),
             "settings": dict(self.settings),
             "parent": self.parent,
@@ -188,7 +195,8 @@ def verify(directory: Path) -> ModelRecord:
 
 def _from_values(values: Mapping[str, Any]) -> ModelRecord:
     """Return the record of JSON values, all of them checked: what is wrong here would break whoever uses it later."""
-    plain = {key: value for key, value in values.items() if key != "format"}
+    # records from before there was a zoom saw images as they are
+    plain = {"zoom": 1.0, **{key: value for key, value in values.items() if key != "format"}}
     architecture = Architecture.from_json(plain["architecture"])
     labels = _labels_from_json(plain["labels"])
     # the fields that are records of their own are checked above, as what they become
@@ -197,6 +205,8 @@ def _from_values(values: Mapping[str, Any]) -> ModelRecord:
         raise DataError(f"the network has {architecture.classes} classes, the labels {len(labels.classes)}")
     if typed["max_side"] is not None and typed["max_side"] < 1:
         raise DataError(f"max_side is {typed['max_side']}; expected a number of pixels from 1, or null")
+    if not 1 <= typed["zoom"] <= 4:
+        raise DataError(f"zoom is {typed['zoom']}; expected a factor 1..4")
     if not _CREATED.fullmatch(typed["created"]):
         raise DataError(f"created is {typed['created']!r}; expected a time like 2026-11-22T10:15:00Z")
     if not _SHA256.fullmatch(typed["sha256"]):

@@ -7,7 +7,16 @@ from typing import Any
 
 from ..model.record import ModelRecord
 
-_COMPARED = ("architecture", "preprocessing", "max_side", "settings", "metrics", "data_fingerprint", "code_version")
+_COMPARED = (
+    "architecture",
+    "preprocessing",
+    "max_side",
+    "zoom",
+    "settings",
+    "metrics",
+    "data_fingerprint",
+    "code_version",
+)
 
 
 def difference(one: ModelRecord, other: ModelRecord) -> dict[str, Any]:
@@ -15,7 +24,7 @@ def difference(one: ModelRecord, other: ModelRecord) -> dict[str, Any]:
 
     Returns:
         'versions' (both names), 'parents' (both), 'labels' ('added', 'removed' and 'moved' names, where moved ones have
-        another channel), and one object for architecture, preprocessing, max_side, settings, metrics, data_fingerprint
+        another channel), and one object for architecture, preprocessing, max_side, zoom, settings, metrics, data_fingerprint
         and code_version each: dotted key -> [value of the one, value of the other], None where there is none; only keys
         whose values differ.
     """

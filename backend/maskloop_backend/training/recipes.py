@@ -38,6 +38,7 @@ class Recipe:
             quarter of it besides.
         class_weighting: how much more rare classes count, see :func:`~.loss.class_weights`.
         jaccard: weight of the soft IoU in the loss, beside cross-entropy, see :func:`~.loss.cross_entropy`; 0 leaves it out.
+        zoom: the version sees images so many times as large, 1..4, if that is measured to be better; 1 does not try.
         evaluate_every: epochs between evaluations; the last epoch is always followed by one.
     """
 
@@ -60,6 +61,7 @@ class Recipe:
     color: float = 0.3
     class_weighting: ClassWeighting = "none"
     jaccard: float = 0.0
+    zoom: float = 1.0
     evaluate_every: int = 1
 
 
@@ -78,6 +80,7 @@ _PRETRAINED = Recipe(
     scale=(0.6, 1.8),
     aspect=0.08,
     jaccard=1.0,
+    zoom=1.5,
     evaluate_every=5,
 )
 

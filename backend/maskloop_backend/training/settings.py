@@ -66,6 +66,7 @@ class TrainingSettings:
     color: float | None = None
     class_weighting: ClassWeighting | None = None
     jaccard: float | None = None
+    zoom: float | None = None
     frozen_blocks: int | None = None
     frozen_head: bool = False
     cached_views: int = 0
@@ -101,6 +102,7 @@ class TrainingSettings:
                 " or ".join(get_args(ClassWeighting)),
             ),
             ("jaccard", own.jaccard >= 0, "a number from 0"),
+            ("zoom", 1 <= own.zoom <= 4, "a factor 1..4"),
             ("frozen_blocks", 0 <= own.frozen_blocks <= blocks, f"a number of blocks 0..{blocks}"),
             (
                 "frozen_head",

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
+from PIL import Image
 
 from maskloop_converters.errors import DataError, MaskloopError
 from maskloop_converters.samples import Dataset
@@ -29,6 +32,7 @@ from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import Architecture
 from ..model.fcn import backbone_layers, build_fcn, split_network
+from ..model.record import ZOOMED_PIXELS, ModelRecord
 from ..registry.store import Registry
 from . import checkpoint
 from .batches import Batches, BatchSource, Draw, Emphasis, default_crop, stream
@@ -42,6 +46,9 @@ from .loss import class_weights, cross_entropy
 from .metrics import ConfusionMatrix, Evaluation
 from .optimizer import RatedAdamW
 from .settings import TrainingSettings
+
+# An image seen larger takes more than twice the time; so much mIoU is worth that.
+_WORTH = 0.005
 
 
 class TrainingError(DataError):
@@ -149,6 +156,7 @@ def train(
     validation: Dataset | None = None,
     resume: bool = False,
     restart: bool = False,
+    reuse: bool = False,
     initial: Bundle | None = None,
     emphasis: Emphasis | None = None,
     judge: Callable[[Bundle], Mapping[str, Any]] | None = None,
@@ -173,6 +181,7 @@ def train(
         resume: go on from the checkpoint of an interrupted training with the same settings and data; begin if there is
             none.
         restart: throw such a checkpoint away and begin anew.
+        reuse: where the registry has a version of the same settings, data and start, that one is the result.
         initial: a version to start from; the new version's parent. Classes are matched by name: those that the dataset
             lacks are dropped, those that the version lacks are added (:func:`~.growing.take_weights`).
         emphasis: which samples are drawn more often, and which less.
@@ -202,6 +211,12 @@ def train(
     fingerprint = hashlib.sha256(f"{examples.fingerprint} {measured.fingerprint}".encode()).hexdigest()
     progress = progress or Silent()
     settings = asked = settings.resolved()
+    if reuse:
+        for version in registry.versions():
+            if (
+                found := _earlier(registry.record(version), settings, fingerprint, initial, examples, measured)
+            ) is not None:
+                return found
     crop = settings.recipe.crop or default_crop(examples.shapes)
     name = f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis())}"
     if owner:
@@ -235,7 +250,7 @@ def train(
                 ) from error
         settings = dataclasses.replace(settings, batch_size=batch_size // 2)
         progress.exhausted(batch_size=batch_size // 2)
-    best = loop.restore_best()
+    best, zoom = loop.choose_zoom(loop.restore_best())
     result = TrainingResult(
         "",
         best,
@@ -252,6 +267,7 @@ def train(
         dataset.labels,
         preprocessing=None if initial is None else initial.record.preprocessing,
         max_side=settings.size,
+        zoom=zoom,
         metrics=metrics,
         settings=settings.to_json(),
         parent=None if initial is None else initial.version,
@@ -268,7 +284,12 @@ def train(
 
 
 def evaluate(
-    model: keras.Model, examples: Examples, *, batch_size: int = 4, check: Callable[[], None] = lambda: None
+    model: keras.Model,
+    examples: Examples,
+    *,
+    batch_size: int = 4,
+    zoom: float = 1.0,
+    check: Callable[[], None] = lambda: None,
 ) -> ConfusionMatrix:
     """Return the confusion matrix of a model over examples, at their full size.
 
@@ -276,15 +297,28 @@ def evaluate(
         model: images (B, H, W, 3) -> logits (B, H, W, K).
         examples: images of one size in a row are predicted together.
         batch_size: at most so many together.
+        zoom: the model is shown the images so many times as large; its logits are interpolated to their size.
         check: called between batches; what it raises ends the evaluation.
     """
     matrix = ConfusionMatrix(len(examples.labels.classes))
     for batch in _same_size(examples.shapes, batch_size):
         check()
         pairs = [examples[index] for index in batch]
-        logits = model.predict_on_batch(np.stack([image for image, _ in pairs]).astype(np.float32))
+        images = np.stack([image for image, _ in pairs])
+        logits = _zoomed(model, images, zoom) if zoom != 1 else model.predict_on_batch(images.astype(np.float32))
         matrix.add(np.stack([target for _, target in pairs]), np.argmax(logits, axis=-1))
     return matrix
+
+
+def _zoomed(model: keras.Model, images: NDArray[np.uint8], zoom: float) -> NDArray[np.float32]:
+    """Return logits float32 (B, H, W, K) of images (B, H, W, 3) that are shown to the model in another size."""
+    height, width = images.shape[1:3]
+    size = round(width * zoom), round(height * zoom)
+    seen = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in images]
+    logits = np.asarray(model.predict_on_batch(np.stack(seen).astype(np.float32)))
+    # a plane at a time: OpenCV resizes up to four channels together
+    planes = [[cv2.resize(one[..., k], (width, height)) for k in range(one.shape[-1])] for one in logits]
+    return np.stack([np.stack(one, axis=-1) for one in planes])
 
 
 class _Loop:
@@ -430,6 +464,16 @@ class _Loop:
         self.model.set_weights(arrays)
         return Evaluation.from_json(record)
 
+    def choose_zoom(self, best: Evaluation) -> tuple[Evaluation, float]:
+        """Return the evaluation with the zoom that is better, and that: what is worth its time, or 1."""
+        zoom = self._settings.recipe.zoom
+        largest = max(height * width for height, width in self._measured.shapes)
+        if zoom == 1 or largest * zoom**2 > ZOOMED_PIXELS:
+            return best, 1.0
+        matrix = evaluate(self.model, self._measured, batch_size=2, zoom=zoom)
+        zoomed = Evaluation.of(matrix, self._names, epoch=best.epoch, loss=best.loss)
+        return (zoomed, float(zoom)) if zoomed.miou >= best.miou + _WORTH else (best, 1.0)
+
     def _step(self, images: Any, targets: Any, rate: float) -> float:
         with self._devices.together():
             self._learner.reset_metrics()
@@ -483,6 +527,24 @@ class _Loop:
         self.state = Progressed.from_json(record)
 
 
+def _earlier(
+    record: ModelRecord,
+    settings: TrainingSettings,
+    data: str,
+    initial: Bundle | None,
+    examples: Examples,
+    measured: Examples,
+) -> TrainingResult | None:
+    """Return what came out of the same training before, if that is what a version's record tells of."""
+    same = (record.settings, record.data_fingerprint, record.parent)
+    if same != (settings.to_json(), data, None if initial is None else initial.version):
+        return None
+    told = record.metrics
+    best = Evaluation(told["epoch"], told["holdout_miou"], told["pixel_accuracy"], dict(told["iou"]))
+    ids = tuple(examples.ids), tuple(measured.ids)
+    return TrainingResult(record.version, best, (best,), *ids, told["seconds"], told["stopped_early"])
+
+
 def _check_initial(initial: Bundle, settings: TrainingSettings) -> None:
     own = initial.record.architecture
     if (own.backbone, own.head) != (settings.backbone, settings.head):
@@ -499,7 +561,7 @@ def _head(head: bool) -> str:
 def _architecture(settings: TrainingSettings, classes: int, initial: Bundle | None) -> Architecture:
     if initial is None:
         return settings.architecture(classes)
-    return dataclasses.replace(initial.record.architecture, classes=classes)
+    return dataclasses.replace(initial.record.architecture, classes=classes, stride=settings.recipe.stride)
 
 
 def _freeze(model: keras.Model, settings: TrainingSettings) -> str:

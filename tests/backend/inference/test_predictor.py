@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -28,14 +29,14 @@ from maskloop_converters.samples import LabelSet
 Pixels = NDArray[np.uint8]
 
 
-def make_bundle(max_side: int | None = None) -> Bundle:
+def make_bundle(max_side: int | None = None, zoom: float = 1.0) -> Bundle:
     keras.utils.set_random_seed(7)
     architecture = Architecture(4, "small")
     model = build_fcn(architecture)
     # drawn at random, so that every class appears and confidences spread
     random = np.random.default_rng(7)
     model.get_layer("score").set_weights([random.normal(0, 0.5, (1, 1, 192, 4)), np.zeros(4)])
-    return Bundle.create(model, architecture, LabelSet.from_names(["a", "b", "c", "d"]), max_side=max_side)
+    return Bundle.create(model, architecture, LabelSet.from_names(["a", "b", "c", "d"]), max_side=max_side, zoom=zoom)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,25 @@ def test_a_large_image_is_shrunk_and_its_logits_enlarged(bundle: Bundle) -> None
     assert_same(prediction.label_map, expected)
     images = [picture(300, 500, seed=1), picture(90, 90), image]
     assert_same(Predictor(bundle, max_side=200, precision="float32").predict(images)[2].label_map, expected)
+
+
+@pytest.mark.parametrize("max_side", [None, 100])
+def test_a_zoom_shows_the_network_images_larger(max_side: int | None) -> None:
+    zoomed = make_bundle(max_side, 1.5)
+    image = picture(90, 200)
+    size = (300, 135) if max_side is None else (150, 68)
+    seen = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    logits = ops.convert_to_numpy(zoomed.model(seen[None], training=False))
+    # not keras.ops.image.resize, which widens its filter where a map becomes smaller
+    planes = [cv2.resize(logits[0, ..., k], (200, 90), interpolation=cv2.INTER_LINEAR) for k in range(4)]
+    (prediction,) = Predictor(zoomed, precision="float32").predict([image])
+    assert_same(prediction.label_map, np.stack(planes, axis=-1).argmax(-1))
+
+
+def test_images_that_are_large_are_not_shown_larger() -> None:
+    image = picture(1100, 1100)
+    labels = [Predictor(make_bundle(zoom=zoom), precision="float32").predict([image])[0].label_map for zoom in (1, 1.5)]
+    np.testing.assert_array_equal(*labels)
 
 
 def test_the_record_says_how_far_to_shrink() -> None:

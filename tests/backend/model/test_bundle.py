@@ -16,7 +16,7 @@ from keras import ops
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture, Preprocessing
 from maskloop_backend.model.fcn import build_fcn
-from maskloop_backend.model.record import VERSION_PATTERN, BundleError, read_record, verify
+from maskloop_backend.model.record import VERSION_PATTERN, BundleError, _digest, read_record, verify
 from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.samples import Label, LabelSet
 
@@ -36,6 +36,7 @@ def bundle() -> Bundle:
         LABELS,
         preprocessing=preprocessing,
         max_side=640,
+        zoom=1.5,
         metrics={"holdout_miou": 0.75, "iou": {"sky": 0.9}},
         settings={"seed": 3},
         parent="fcn32s-small-20260101-00000000",
@@ -54,6 +55,16 @@ def test_what_is_saved_is_what_is_loaded(bundle: Bundle, tmp_path: Path) -> None
         ops.convert_to_numpy(bundle.model(images, training=False)),
     )
     assert sorted(path.name for path in (tmp_path / "models").rglob("*")) == ["bundle.json", "model.weights.h5", "v"]
+
+
+def test_a_record_from_before_there_was_a_zoom_sees_images_as_they_are(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.save(tmp_path / "v")
+    path = tmp_path / "v" / "bundle.json"
+    values = json.loads(path.read_text())
+    assert values.pop("zoom") == 1.5
+    body = {key: value for key, value in values.items() if key != "record_sha256"}
+    path.write_text(json.dumps({**body, "record_sha256": _digest(body)}))
+    assert read_record(tmp_path / "v").zoom == 1
 
 
 def test_the_version_names_architecture_backbone_date_and_weights(bundle: Bundle, tmp_path: Path) -> None:

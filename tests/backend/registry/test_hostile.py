@@ -40,6 +40,8 @@ def signed(values: dict[str, Any]) -> dict[str, Any]:
         pytest.param({"metrics": 5}, r"metrics is 5; expected dict", id="metrics"),
         pytest.param({"max_side": "abc"}, r"max_side is 'abc'; expected int \| None", id="max_side is text"),
         pytest.param({"max_side": True}, "max_side is True", id="max_side is a truth value"),
+        pytest.param({"zoom": 0.5}, r"zoom is 0.5; expected a factor 1\.\.4", id="zoom below 1"),
+        pytest.param({"zoom": "2"}, "zoom is '2'; expected float", id="zoom is text"),
         pytest.param({"max_side": 0}, "max_side is 0; expected a number of pixels", id="max_side 0"),
         pytest.param({"settings": []}, "settings is ", id="settings"),
         pytest.param({"parent": 7}, "parent is 7", id="parent"),

@@ -137,6 +137,7 @@ def test_difference(save: Any) -> None:
         "architecture": {"classes": [2, 3]},
         "preprocessing": {},
         "max_side": {"": [None, 512]},
+        "zoom": {},
         "settings": {},
         "metrics": {"miou": [0.5, 0.75], "iou.car": [0.5, 0.7], "iou.Bäume": [None, 0.9]},
         "data_fingerprint": {},

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 
 from maskloop_backend.cli.train import command
 from maskloop_backend.demo.scenes import write_scenes
+from maskloop_backend.evaluation.measurement import measure
+from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.training import trainer
@@ -316,6 +318,40 @@ def test_it_logs_for_tensorboard(tmp_path: Path, dataset: Dataset) -> None:
     train(dataset, QUICK, Registry(tmp_path))
     (file,) = tmp_path.glob("tensorboard/small-*/events.out.tfevents.*")
     assert file.stat().st_size > 500
+
+
+def test_a_zoom_is_kept_where_it_measures_better(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = replace(QUICK, epochs=1, zoom=2.0)
+    registry = Registry(tmp_path)
+    monkeypatch.setattr(trainer, "_WORTH", -1.0)
+    better = train(dataset, tried, registry)
+    bundle = registry.load(better.version)
+    assert bundle.record.zoom == 2
+    held_out = Examples([one for one in dataset if one.id in better.validation], dataset.labels)
+    assert measure(Predictor(bundle, precision="float32"), held_out).scores.miou == pytest.approx(
+        bundle.record.metrics["holdout_miou"], abs=0.002
+    )
+    monkeypatch.setattr(trainer, "_WORTH", 1.0)
+    worse = train(dataset, replace(tried, seed=2), registry)
+    assert registry.record(worse.version).zoom == 1
+
+
+@pytest.mark.slow
+def test_stages_go_on_after_those_that_are_done(tmp_path: Path, scenes: Path) -> None:
+    arguments = [str(scenes), "--home", str(tmp_path), *OPTIONS, "--epochs", "4", "--stride", "16", "--staged"]
+    registry = Registry(tmp_path)
+    whole = CliRunner().invoke(command, arguments)
+    assert whole.exit_code == 0, whole.output
+    coarse, fine = sorted(registry.versions(), key=lambda name: name.startswith("fcn16s"))
+    assert (coarse[:7], fine[:7]) == ("fcn32s-", "fcn16s-")
+    assert registry.record(fine).parent == coarse
+    registry.remove(fine)
+    again = CliRunner().invoke(command, [*arguments, "--resume", "--json"])
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["version"] == fine
+    assert sorted(registry.versions()) == sorted([coarse, fine])
 
 
 OPTIONS = ["--backbone", "small", "--epochs", "1", "--batch-size", "2", "--size", "64", "--validation", "0.3"]

@@ -401,3 +401,23 @@ def test_drawn_pixels_that_another_label_hides_are_said(tmp_path: Path) -> None:
     assert "6 of road" in dataset.notes.lines()[0]
     ids, masks = RunList.from_label_map(sample.label_map(dataset.labels))
     assert dict(zip(ids.tolist(), masks.areas().tolist(), strict=True))[0] == int(BLOCK.sum())
+
+
+@pytest.mark.parametrize("hop", ["labelstudio", "coco", "png", "tfrecord"])
+@pytest.mark.parametrize(
+    ("kind", "areas"),
+    [("ellipse", {"car": 35, "sun": 36}), ("weak-alpha", {"car": 35}), ("storage", {"latest": 35})],
+)
+def test_they_have_the_same_pixels_in_every_format(tmp_path: Path, kind: str, areas: dict[str, int], hop: str) -> None:
+    source = FILES / kind / "export.json"
+    if kind == "storage":
+        source = tmp_path / "storage"
+        source.mkdir()
+        storage_file(source, 3, "3", "latest")
+        storage_file(source, 20, "1", "older")
+    report = mc.convert(source, tmp_path / "out", hop, strict=True, verify=True)
+    assert (report.written.samples, report.verified) == (1, 1)
+    dataset = mc.read(tmp_path / "out")
+    (sample,) = dataset
+    names = [dataset.labels.by_id(region.label).name for region in sample.regions]
+    assert dict(zip(names, sample.masks.areas().tolist(), strict=True)) == areas
