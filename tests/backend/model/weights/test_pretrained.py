@@ -14,6 +14,7 @@ import pytest
 from keras import ops
 from numpy.typing import NDArray
 
+from maskloop_backend.model.backbones.applications import application
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.model.weights.errors import WeightsError
@@ -206,3 +207,25 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, write: Callable[[P
 def test_small_has_no_imagenet_weights() -> None:
     with pytest.raises(WeightsError, match="no ImageNet weights for the backbone 'small'"):
         build_fcn(Architecture(3, "small"), weights="imagenet")
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3-large", "convnext-tiny"])
+def test_networks_of_keras_applications_load_from_a_file(tmp_path: Path, name: str) -> None:
+    """Many of their layers have weights of the same shapes: each gets its own."""
+    keras.utils.set_random_seed(0)
+    source = application(name, weights=None, input_shape=(None, None, 3))
+    random = np.random.default_rng(0)
+    source.set_weights([random.normal(size=w.shape).astype("float32") for w in source.weights])
+    source.save_weights(path := tmp_path / "source.weights.h5")
+    model = build_fcn(Architecture(3, name, stride=8), weights=path)
+    own = [layer for layer in model.layers if layer.weights and not layer.name.startswith(("score", "upsampling"))]
+    given = [layer for layer in source.layers if layer.weights]
+    for layer, other in zip(own, given, strict=True):
+        for value, wanted in zip(layer.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, wanted)
+
+
+def test_another_network_of_keras_applications_is_refused(tmp_path: Path, convolutions: keras.Model) -> None:
+    convolutions.save_weights(path := tmp_path / "vgg16.weights.h5")
+    with pytest.raises(WeightsError, match=r"vgg16\.weights\.h5: not the weights of MobileNetV3Large"):
+        build_fcn(Architecture(3, "mobilenetv3-large"), weights=path)
