@@ -77,17 +77,15 @@ def command(
     if not source.exists():
         raise click.UsageError(f"there is no dataset {targets[-1]}; the arguments are [VERSION] DATASET")
     quiet.import_keras()
-    from maskloop_converters.atomic import check_free
-
     from ..evaluation.assessment import assess
-    from ..evaluation.report import write_report
+    from ..evaluation.report import check_place, write_report
     from ..inference.predictor import Predictor
     from ..registry import Registry
     from ..training.dataset import Examples, read_labelled
     from .progress import bar
 
     if report is not None:
-        check_free(report, overwrite)
+        check_place(report, source, overwrite=overwrite)
     registry = Registry(home)
     version = targets[0] if len(targets) == 2 else registry.serving()
     if version is None:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from maskloop_converters import __version__
-from maskloop_converters.atomic import atomic_directory
+from maskloop_converters.atomic import atomic_directory, check_free
+from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.samples import Color
 
 from ..inference.prediction import Segmenter
@@ -175,6 +176,27 @@ def write_gate_report(
         "by_image": {"candidate": by_image(candidate), "serving": by_image(serving)},
     }
     return _write(directory, f"{candidate.version}: {verdict.lower()}", body, values, overwrite=True)
+
+
+def check_place(directory: Path, source: Path, *, overwrite: bool) -> None:
+    """Raise OutputExistsError where a report may not go, before work that would be for nothing.
+
+    Args:
+        directory: of the report.
+        source: what is read for it: nothing is written there.
+        overwrite: an older report may be replaced; anything else in ``directory`` may not.
+    """
+    check_free(directory, overwrite)
+    if source.resolve() in (directory.resolve(), *directory.resolve().parents):
+        raise OutputExistsError(
+            f"{directory} is in the dataset {source} itself; nothing was written: give a folder outside"
+        )
+    others = sorted(p.name for p in directory.iterdir() if p.name not in (HTML, JSON)) if directory.is_dir() else []
+    if others:
+        raise OutputExistsError(
+            f"{directory} holds what is no report ({others[0]}), and --overwrite replaces a report only; nothing was written: "
+            "give another folder"
+        )
 
 
 def _write(directory: Path, title: str, body: Iterable[str], values: Mapping[str, Any], overwrite: bool) -> Path:

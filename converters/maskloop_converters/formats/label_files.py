@@ -167,7 +167,7 @@ def _label_map(text: str) -> list[Label]:
     """Return the labels of an Object Detection API's label map; only an item's own fields count, not its keypoints'."""
     labels = []
     for item in parse_text_format(text).get("item", []):
-        fields = {key: values[-1] for key, values in item.items()} if isinstance(item, dict) else {}
+        fields = {key: values[-1] for key, values in item.items() if values} if isinstance(item, dict) else {}
         label_id, name = fields.get("id"), fields.get("display_name") or fields.get("name")
         if not isinstance(label_id, int) or not isinstance(name, str):
             raise LabelError(f"an item needs an id and a name or display_name, it has {', '.join(fields) or 'nothing'}")

@@ -19,7 +19,7 @@ from maskloop_backend.evaluation.comparison import compare
 from maskloop_backend.evaluation.gate import decide
 from maskloop_backend.evaluation.measurement import measure
 from maskloop_backend.evaluation.pictures import BAD, BOTH, GOOD, change, class_colors, framed, mistakes
-from maskloop_backend.evaluation.report import write_gate_report, write_report
+from maskloop_backend.evaluation.report import check_place, write_gate_report, write_report
 from maskloop_backend.training.metrics import VOID
 from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.overlay import UNKNOWN_COLOR
@@ -207,3 +207,21 @@ def test_a_frame_leaves_what_it_frames(box: tuple[int, int, int, int]) -> None:
 
 def test_a_class_that_the_set_lacks_has_a_colour_of_its_own() -> None:
     assert class_colors(LabelSet.from_names(["a", "b"]))[2] == UNKNOWN_COLOR
+
+
+def test_a_report_goes_neither_into_the_dataset_nor_in_the_place_of_anything_but_a_report(tmp_path: Path) -> None:
+    dataset, report = tmp_path / "dataset", tmp_path / "report"
+    (dataset / "images").mkdir(parents=True)
+    (dataset / "images" / "a.png").touch()
+    for place in (dataset, dataset / "images", dataset / "new"):
+        with pytest.raises(OutputExistsError, match="nothing was written"):
+            check_place(place, dataset, overwrite=True)
+    report.mkdir()
+    (report / "report.html").touch()
+    (report / "report.json").touch()
+    check_place(report, dataset, overwrite=True)
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        check_place(report, dataset, overwrite=False)
+    (report / "mine.txt").touch()
+    with pytest.raises(OutputExistsError, match=r"holds what is no report \(mine\.txt\)"):
+        check_place(report, dataset, overwrite=True)

@@ -81,6 +81,7 @@ def test_a_label_map_has_the_ids_of_its_items_alone(tmp_path: Path) -> None:
         ("item { id: 1 name: 'x\n' }", "line 1: unexpected"),
         ("item { name: 'x' }", "an item needs an id and a name or display_name, it has name"),
         ("item { id: 1.5 name: 'x' }", "an item needs an id"),
+        ("item { id: [] name: 'x' }", "an item needs an id"),
         ("item { id: 1 name: '\\377' }", "no UTF-8"),
         ("item { id: 089 name: 'x' }", "'089' is no number"),
         ("item { id: 1 name: 'x' } item { id: 1 name: 'y' }", "label id 1 stands twice"),
