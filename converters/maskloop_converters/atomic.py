@@ -93,12 +93,14 @@ def _place(path: Path, overwrite: bool) -> Path:
         OutputExistsError: something is there that may not be replaced, or that cannot be: a mount point.
     """
     check_free(path, overwrite)
-    if path.is_mount():
+    real = path.resolve() if path.is_symlink() else path
+    # not Path.is_mount, which takes a link to another disk for a mount point
+    if os.path.ismount(real):
         raise OutputExistsError(
             f"{path} is a mount point, which cannot be replaced in one step; nothing was written: give a folder inside it "
             f"({path / 'NAME'})"
         )
-    return path.resolve() if path.is_symlink() else path
+    return real
 
 
 @contextmanager

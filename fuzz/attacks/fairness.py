@@ -16,7 +16,12 @@ from .connections import HEALTH_SECONDS
 from .rig import MIB, Rig, Server, Waits, data_uri, predict_body
 
 PEOPLE = 50
-QUIET_SECONDS = 20.0
+# Of the tasks that people open, in pixels: height and width.
+SIZE = (480, 640)
+# Seconds between two tasks of one person.
+THINK = 8.0
+QUIET_SECONDS = 40.0
+ATTACK_SECONDS = 60.0
 # So many times the wait that 95 of 100 do not exceed while nobody attacks.
 FACTOR = 3.0
 
@@ -31,18 +36,21 @@ def large_image(seed: int) -> str:
 
 
 def quiet_and_attacked(server: Server, people: int, attack_it: list[threading.Thread]) -> tuple[Waits, Waits, float]:
-    """Let people work alone and then beside an attack.
+    """Let people work alone and then beside an attack, until it is over or for a minute; then let it end alone.
 
     Returns:
         Their waits before and during the attack, and the longest wait for /health.
     """
-    with server.annotators(people, think=2.0) as quiet:
+    with server.annotators(people, think=THINK, size=SIZE) as quiet:
         time.sleep(QUIET_SECONDS)
-    with server.annotators(people, think=2.0) as attacked, server.health(0.2) as health:
+    with server.annotators(people, think=THINK, size=SIZE) as attacked, server.health(0.2) as health:
         for thread in attack_it:
             thread.start()
+        deadline = time.monotonic() + ATTACK_SECONDS
         for thread in attack_it:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
+    for thread in attack_it:
+        thread.join()
     hold(not quiet.failed and not attacked.failed, f"annotators: {(quiet.failed + attacked.failed)[:3]}")
     hold(not health.failed, f"/health: {health.failed[:3]}")
     return quiet, attacked, health.longest
@@ -53,12 +61,12 @@ def in_the_background(server: Server, body: object, answers: list[int]) -> threa
 
     def send() -> None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            answers.append(server.request("POST", "/predict", body, timeout=200).status)
+            answers.append(server.request("POST", "/predict", body, timeout=400).status)
 
     return threading.Thread(target=send, daemon=True)
 
 
-@attack(seconds=300)
+@attack(seconds=500)
 def large_images(rig: Rig) -> str:
     """Open two images of 8,000 x 8,000 pixels while 50 people work."""
     server = rig.serve()
@@ -79,7 +87,7 @@ def large_images(rig: Rig) -> str:
     )
 
 
-@attack(seconds=300)
+@attack(seconds=500)
 def requests_for_many(rig: Rig) -> str:
     """Ask for 24 times 100 tasks at once while 50 people work."""
     server = rig.serve()

@@ -150,28 +150,31 @@ class Server:
         return time.monotonic() - started
 
     @contextlib.contextmanager
-    def annotators(self, count: int = 3, *, think: float = 0.05) -> Iterator[Waits]:
+    def annotators(self, count: int = 3, *, think: float = 0.05, size: tuple[int, int] = (192, 256)) -> Iterator[Waits]:
         """Let so many people open one small task after another until the block ends.
 
         Args:
             count: of people.
             think: seconds between two tasks.
+            size: of their images, height and width in pixels.
         """
         waits = Waits()
         over = threading.Event()
 
-        def work() -> None:
+        def work(number: int) -> None:
+            # they do not all come in the same moment
+            over.wait(think * number / count)
             while not over.is_set():
                 began = time.monotonic()
                 try:
-                    seconds = self.open_task(next(_NUMBERS))
+                    seconds = self.open_task(next(_NUMBERS), size)
                 except (OSError, http.client.HTTPException, RuntimeError) as error:
                     waits.failed.append(str(error) or type(error).__name__)
                 else:
                     waits.seconds.append((began, seconds))
                 over.wait(think)
 
-        people = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+        people = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(count)]
         for person in people:
             person.start()
         try:
@@ -293,7 +296,7 @@ class Rig:
             process = subprocess.Popen(command, env=variables | environment, stdout=out, stderr=out)
         server = Server(process, 0, log, spool, home, authorization)
         self._servers.append(server)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while " listening " not in server.logged():
             if not server.alive() or time.monotonic() > deadline:
                 raise RuntimeError(f"the server does not start: {server.logged()[-2000:]}")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -79,10 +81,23 @@ def test_a_link_as_place_stays_and_the_output_goes_where_it_leads(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
 
 
+def test_a_link_to_another_disk_is_no_mount_point(tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system to link to")
+    with tempfile.TemporaryDirectory(dir=memory) as disk:
+        (tmp_path / "out").symlink_to(Path(disk) / "real")
+        with staged(tmp_path / "out") as partial:
+            partial.mkdir()
+            (partial / "new").touch()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+        assert [path.name for path in Path(disk).iterdir()] == ["real"]
+
+
 def test_a_mount_point_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(Path, "is_mount", lambda self: self == out)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == out)
     for opening in (atomic_directory, staged):
         with pytest.raises(OutputExistsError, match=r"is a mount point.*give a folder inside it"), opening(out):
             pytest.fail("the block was entered")

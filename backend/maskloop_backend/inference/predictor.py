@@ -26,6 +26,9 @@ from .score import image_score
 # Pixels of a batch: five images of 384 x 512. VGG16 needs 0.5 kB a pixel, and a CPU gains nothing from more.
 _BATCH_PIXELS = 1 << 20
 
+# Side of the tiles of what is too large for one piece: a tile is a batch, so that who waits beside it waits for a batch.
+_CUT = 1024
+
 Box = tuple[slice, slice]
 
 
@@ -94,8 +97,8 @@ class Predictor:
             so that label maps have the original size; None never shrinks; 'record' does what the bundle's record says.
         precision: of Keras' runtime, see :class:`~.runtimes.keras_runtime.KerasRuntime`.
         runtime: what runs the bundle's network instead, see :func:`~.runtimes.choosing.choose`; it has a precision already.
-        tile: images of more than ``tile * tile`` pixels are predicted in tiles of this side, a multiple of 32, which
-            bounds the memory: 1536 needs about 1.5 GB with VGG16.
+        tile: images of more than ``tile * tile`` pixels are predicted in tiles, of this side or of 1024 where that is
+            less. A multiple of 32, which bounds the memory: 1536 needs about 1.5 GB with VGG16.
         overlap: pixels that neighbouring tiles share, a multiple of 32 below ``tile``; each keeps its half. From the
             receptive field on (512 for VGG16 with its head) the result is that of the whole image; less saves time.
 
@@ -124,6 +127,7 @@ class Predictor:
         labels = bundle.record.labels
         self._background = next((k for k, c in enumerate(labels.classes) if c.id == labels.background_id), None)
         self._tile = tile
+        self._cut = tile if overlap >= _CUT else min(tile, _CUT)
         self._overlap = overlap
 
     @property
@@ -219,10 +223,10 @@ class Predictor:
 
     def _cuts(self, size: int, inner: slice) -> Iterator[Box]:
         """Yield what the tiles of one side see and keep; they start at multiples of 32, as the poolings do."""
-        if size <= self._tile:
+        tile = self._cut
+        if size <= tile:
             yield slice(0, size), inner
             return
-        tile = self._tile
         starts = [*range(0, size - tile, tile - self._overlap), size - tile]
         # neighbours meet in the middle of what they share
         borders = [(before + tile + after) // 2 for before, after in itertools.pairwise(starts)]

@@ -309,6 +309,13 @@ class Collector:
             self.skipped.add("labels that the label config does not have", text, len(strange))
         names = dict.fromkeys(self._renamed.values() if self._listed else sorted(self.names))
         labels, notes = new_labels(list(names), self.known, complete=bool(self._listed))
+        together: dict[str, list[str]] = {}
+        for theirs, ours in self._renamed.items():
+            together.setdefault(ours, []).append(theirs)
+        merged = (
+            f"{', '.join(several)} are learned as one class, {k}" for k, several in together.items() if len(several) > 1
+        )
+        notes = (*notes, *(f"labels {text}" for text in merged))
         colors = {self._renamed[label.name]: label.color for label in reversed(self._listed)}
         final = tuple(replace(label, color=label.color or colors.get(label.name)) for label in labels.labels)
         return replace(labels, labels=final), notes

@@ -21,6 +21,7 @@ from ..loop.queue import ACTIONS, JOBS_FILE, OTHER_ACTION, JobError, JobQueue
 from ..loop.queue import Job as TrainingJob
 from ..loop.worker import Studio, Worker, describe, log_tail
 from ..studio.errors import public_url, without_queries
+from ..studio.label_config import LabelMapping
 from ..studio.login import BackendLogin
 from ..studio.predictions import PredictionOptions
 from . import openapi, schemas
@@ -44,6 +45,11 @@ WHOLE_BYTES = 1 << 20
 
 # Of a training's log, unless more or less is asked for.
 LOG_BYTES = 16 << 10
+
+
+def known_action(event: schemas.WebhookRequest) -> str:
+    """Return the action of an event as it is counted and logged."""
+    return event.action if event.action in ACTIONS else OTHER_ACTION
 
 
 class Admission:
@@ -192,6 +198,50 @@ class Server:
         """Return one prediction a task as plain JSON values, [] where its image failed; see :meth:`job`."""
         outcomes = self.pipeline.run(self.job(tasks, label_config, project, context))
         return [orjson.loads(outcome.body) for outcome in outcomes if outcome is not None]
+
+    def setup(
+        self, project: Any, label_config: str, hostname: str | None, token: str | None
+    ) -> tuple[str, LabelMapping]:
+        """Remember what Label Studio says of a project; return the version that it gets and how its labels fit.
+
+        Args:
+            project: as Label Studio sends it, '5.1795333547'.
+            label_config: XML.
+            hostname: where Label Studio says it is.
+            token: of the project's owner.
+
+        Raises:
+            Refusal: a label config that cannot be read or fits nothing, or no model.
+        """
+        # nothing is remembered of what is no label config
+        self.projects.config(label_config)
+        self.projects.remember(project, schema=label_config, hostname=hostname, token=token)
+        # a training may have waited for the token
+        self.worker.wake()
+        version = self.models.require()
+        return version, self.projects.mapping(label_config, version, self.models.labels(version))
+
+    def notice(self, event: schemas.WebhookRequest) -> TrainingJob | None:
+        """Take in a webhook's event; return the project's job that waits or runs, None where there is none.
+
+        Raises:
+            Refusal: a training is wanted of a server that does not train, or the event could not be stored.
+        """
+        if event.action == "START_TRAINING" and not self.settings.training:
+            raise Refusal(409, "This backend does not train: it was started with --no-training")
+        try:
+            job = self.queue.notice(event.model_dump(exclude_unset=True))
+        except sqlite3.Error as error:
+            raise Refusal(507, f"The event could not be stored: {error}") from error
+        self.worker.wake()
+        self.metrics.events.labels(known_action(event)).inc()
+        return job
+
+    def versions(self) -> list[str]:
+        """Return the names of all versions, the one that is served first."""
+        version = self.models.announced()
+        others = [name for name in self.models.source.versions() if name != version]
+        return others if version is None else [version, *others]
 
     def drain(self, timeout: float) -> bool:
         """Refuse new predictions and wait for the running ones; return whether they ended in time."""
@@ -345,10 +395,7 @@ class _Health(_Resource):
 
 class _Versions(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        models = self._server.models
-        version = models.announced()
-        others = [name for name in models.source.versions() if name != version]
-        _json(resp, {"versions": others if version is None else [version, *others], "message": "ok"})
+        _json(resp, {"versions": self._server.versions(), "message": "ok"})
 
 
 class _MetricsPage(_Resource):
@@ -374,15 +421,7 @@ class _Setup(_Resource):
         server = self._server
         setup = _request(schemas.SetupRequest, req, server.settings)
         req.context.fields = {"project": project_id(setup.project)}
-        # nothing is remembered of what is no label config
-        server.projects.config(setup.label_config)
-        server.projects.remember(
-            setup.project, schema=setup.label_config, hostname=setup.hostname, token=setup.access_token
-        )
-        # a training may have waited for the token
-        server.worker.wake()
-        version = server.models.require()
-        mapping = server.projects.mapping(setup.label_config, version, server.models.labels(version))
+        version, mapping = server.setup(setup.project, setup.label_config, setup.hostname, setup.access_token)
         # Label Studio reads the version only; `maskloop doctor` reads the rest.
         studio_url = server.projects.studio_url(setup.project)
         _json(
@@ -401,15 +440,8 @@ class _Webhook(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
         event = _request(schemas.WebhookRequest, req, server.settings)
-        req.context.fields = {"action": event.action if event.action in ACTIONS else OTHER_ACTION}
-        if event.action == "START_TRAINING" and not server.settings.training:
-            raise Refusal(409, "This backend does not train: it was started with --no-training")
-        try:
-            job = server.queue.notice(event.model_dump(exclude_unset=True))
-        except sqlite3.Error as error:
-            raise Refusal(507, f"The event could not be stored: {error}") from error
-        server.worker.wake()
-        server.metrics.events.labels(req.context.fields["action"]).inc()
+        req.context.fields = {"action": known_action(event)}
+        job = server.notice(event)
         resp.status = falcon.HTTP_201
         _json(resp, {"status": job.state if job else "recorded", "job": job.id if job else None})
 

@@ -23,8 +23,10 @@ from .metrics import Metrics
 WAITING_PERSON = 0
 BULK = 1
 
-# Images that are more than a batch, under way at once: each holds its padded copy and its label map in memory.
+# Large images that are under way at once: each holds its padded copy and its label map in memory.
 LARGE_IMAGES = 2
+# What the predictor cuts into tiles.
+LARGE_PIXELS = 1536 * 1536
 # While others wait, they get so many times the time of the model that large images get.
 OTHERS_SHARE = 3.0
 
@@ -44,7 +46,7 @@ class _Item:
 
 @dataclass(slots=True)
 class _Large:
-    """An image that is more than a batch, on its way through the model in steps."""
+    """A large image on its way through the model in steps."""
 
     item: _Item
     steps: Steps
@@ -53,8 +55,8 @@ class _Large:
 class Batcher:
     """A queue in front of the model and the one thread that empties it.
 
-    One thread, because the model's own runtime already uses every core (or the one accelerator). Images that are more
-    than a batch by themselves go through in steps, between the batches of others: nobody waits for a whole one.
+    One thread, because the model's own runtime already uses every core (or the one accelerator). Images of many tiles
+    go through in steps, between the batches of others: nobody waits for a whole one.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Batcher:
         batch_pixels: int,
         wait: float,
         metrics: Metrics,
+        large_pixels: int = LARGE_PIXELS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._batch_size = batch_size
@@ -73,6 +76,7 @@ class Batcher:
         self._heap: list[_Item] = []
         # under way, those whose turn comes first in front; only the thread touches them
         self._large: list[_Large] = []
+        self._large_pixels = large_pixels
         self._clock = clock
         # seconds of the model that others may have before the next step of a large image
         self._owed = 0.0
@@ -116,7 +120,7 @@ class Batcher:
     def _run(self) -> None:
         while not self._closed:
             if batch := self._next_batch():
-                if batch[0].pixels > self._batch_pixels:
+                if batch[0].pixels > self._large_pixels:
                     self._large.append(_Large(batch[0], in_steps(batch[0].segmenter, [batch[0].image])))
                 else:
                     started = self._clock()
@@ -174,7 +178,7 @@ class Batcher:
             pixels = 0
             while self._heap and len(batch) < self._batch_size:
                 item = heapq.heappop(self._heap)
-                if item.pixels > self._batch_pixels and self._ahead(item) >= LARGE_IMAGES:
+                if item.pixels > self._large_pixels and self._ahead(item) >= LARGE_IMAGES:
                     # it waits for one of those that are under way, others need not
                     others.append(item)
                     continue

@@ -76,7 +76,7 @@ class Settings:
     studio_token: str | None = None
     policy: AddressPolicy = field(default_factory=AddressPolicy)
     batch_size: int = 8
-    batch_pixels: int = 2_000_000
+    batch_pixels: int = 1 << 20
     batch_wait: float = 0.003
     cache_bytes: int = 256 << 20
     fetchers: int = 4

@@ -174,6 +174,7 @@ def test_two_labels_that_stand_for_one_class_are_one(tmp_path: Path) -> None:
         item["value"]["brushlabels"] = ["r" if name == "red" else name for name in item["value"]["brushlabels"]]
     collected = collect(tmp_path, config, task(1, left + right, **data))
     assert [label.name for label in collected.labels.classes] == list(NAMES)
+    assert "labels red, r are learned as one class, red" in collected.notes
     found = learned(collected)
     np.testing.assert_array_equal(found["1-left"], fields(1))
     np.testing.assert_array_equal(found["1-right"], fields(2))

@@ -58,7 +58,9 @@ def model() -> Stepping:
 
 @pytest.fixture
 def submit(model: Stepping) -> Any:
-    batcher = Batcher(batch_size=1, batch_pixels=100, wait=0.0, metrics=Metrics(), clock=lambda: model.clock)
+    batcher = Batcher(
+        batch_size=1, batch_pixels=100, wait=0.0, metrics=Metrics(), large_pixels=100, clock=lambda: model.clock
+    )
 
     def send(width: int, priority: int = WAITING_PERSON, height: int = 20) -> Any:
         return batcher.submit(np.zeros((height, width, 3), np.uint8), model, priority)

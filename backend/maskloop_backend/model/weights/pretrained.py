@@ -7,6 +7,7 @@ flattened row by row, so it is fc6's kernel (7, 7, 512, 4096) reshaped; fc2, (40
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -49,7 +50,28 @@ def load_pretrained(model: keras.Model, architecture: Architecture, source: str 
         return _transplant(model, entry, layers_of_model(_fetched(entry, head=architecture.head)), "imagenet")
     path = Path(source)
     with open_file(path) as file:
-        return _transplant(model, entry, layers_of_file(file), str(path))
+        stored = layers_of_file(file)
+        if entry.family != "applications" or _is_whole(model, stored):
+            return _transplant(model, entry, stored, str(path))
+    return _transplant(model, entry, layers_of_model(_loaded(entry, path)), str(path))
+
+
+def _loaded(entry: Backbone, path: Path) -> keras.Model:
+    """Return a network of keras.applications with the weights of a file, which Keras finds by their places in it.
+
+    Shapes do not tell their layers apart: normalisations of a size are many, and older files order them by name.
+    """
+    network = applications.application(entry.name, weights=None, input_shape=(None, None, 3))
+    try:
+        with warnings.catch_warnings():
+            # Keras warns where it leaves layers random
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
+        raise WeightsError(
+            f"{path}: not the weights of {entry.weights} in keras.applications, nor of an FCN with it: {error}"
+        ) from error
+    return network
 
 
 def _take_package(model: keras.Model, entry: Backbone, package: Package) -> None:
@@ -82,7 +104,7 @@ def _transplant(model: keras.Model, entry: Backbone, stored: list[StoredLayer], 
     """Fill the network from the source's layers, in order; return the head's layers that found none."""
     own = [layer for layer in model.layers if layer.weights]
     shapes = {layer.name: tuple(tuple(w.shape) for w in layer.weights) for layer in own}
-    whole = Counter(shapes.values()) == Counter(layer.shapes for layer in stored)
+    whole = _is_whole(model, stored)
     rest = list(stored)
     absent: list[str] = []
     ordered = [layer.name for layer in model.layers]
@@ -105,6 +127,11 @@ def _transplant(model: keras.Model, entry: Backbone, stored: list[StoredLayer], 
     if absent:
         log.warning("%s does not hold %s: they keep their random values", source, ", ".join(absent))
     return absent
+
+
+def _is_whole(model: keras.Model, stored: list[StoredLayer]) -> bool:
+    """Tell whether a source holds exactly this network."""
+    return Counter(layer.shapes for layer in layers_of_model(model)) == Counter(layer.shapes for layer in stored)
 
 
 def _fits(wanted: tuple[tuple[int, ...], ...], stored: tuple[tuple[int, ...], ...]) -> bool:

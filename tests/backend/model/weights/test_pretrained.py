@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ import pytest
 from keras import ops
 from numpy.typing import NDArray
 
+from maskloop_backend.model.backbones.applications import application
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.model.weights.errors import WeightsError
+from maskloop_backend.model.weights.keras_files import open_file
 from maskloop_backend.model.weights.pretrained import load_pretrained
 
 CONVOLUTIONS = Architecture(3, "vgg16", head=False, upsampling="per_class")
@@ -206,3 +209,32 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, write: Callable[[P
 def test_small_has_no_imagenet_weights() -> None:
     with pytest.raises(WeightsError, match="no ImageNet weights for the backbone 'small'"):
         build_fcn(Architecture(3, "small"), weights="imagenet")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "weights.h5"
+    os.mkfifo(pipe)
+    with pytest.raises(WeightsError, match="there is no weights file"), open_file(pipe):
+        pass
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3-large", "convnext-tiny"])
+def test_networks_of_keras_applications_load_from_a_file(tmp_path: Path, name: str) -> None:
+    """Many of their layers have weights of the same shapes: each gets its own."""
+    keras.utils.set_random_seed(0)
+    source = application(name, weights=None, input_shape=(None, None, 3))
+    random = np.random.default_rng(0)
+    source.set_weights([random.normal(size=w.shape).astype("float32") for w in source.weights])
+    source.save_weights(path := tmp_path / "source.weights.h5")
+    model = build_fcn(Architecture(3, name, stride=8), weights=path)
+    own = [layer for layer in model.layers if layer.weights and not layer.name.startswith(("score", "upsampling"))]
+    given = [layer for layer in source.layers if layer.weights]
+    for layer, other in zip(own, given, strict=True):
+        for value, wanted in zip(layer.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, wanted)
+
+
+def test_another_network_of_keras_applications_is_refused(tmp_path: Path, convolutions: keras.Model) -> None:
+    convolutions.save_weights(path := tmp_path / "vgg16.weights.h5")
+    with pytest.raises(WeightsError, match=r"vgg16\.weights\.h5: not the weights of MobileNetV3Large"):
+        build_fcn(Architecture(3, "mobilenetv3-large"), weights=path)
