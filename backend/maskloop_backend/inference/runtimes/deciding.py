@@ -21,7 +21,16 @@ def decide(logits: Any) -> tuple[Any, Any]:
 
     One pass a class is twice as fast on a CPU as argmax over the last, short axis.
     """
-    channels = ops.unstack(logits, axis=-1)
+    return _decided(ops.unstack(logits, axis=-1))
+
+
+def decide_planes(logits: Any) -> tuple[Any, Any]:
+    """Return what :func:`decide` returns, by way of one map a class: OpenVINO has no fast kernel that splits pixels."""
+    planes = ops.transpose(logits, (0, 3, 1, 2))
+    return _decided([planes[:, k] for k in range(logits.shape[-1])])
+
+
+def _decided(channels: list[Any]) -> tuple[Any, Any]:
     index, peak = ops.zeros_like(channels[0]), channels[0]
     for k, channel in enumerate(channels[1:], 1):
         index = ops.where(channel > peak, float(k), index)

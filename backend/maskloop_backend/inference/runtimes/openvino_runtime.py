@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from maskloop_converters.errors import MaskloopError
 
 from ...model.bundle import Bundle
-from .deciding import Enlarging, decide
+from .deciding import Enlarging, decide_planes
 from .protocol import Computed, LabelMaps, Precision, checked, cpu_has_bfloat16
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -75,7 +75,7 @@ class OpenVinoRuntime:
         else:
             self.precision = precision
         self._model: keras.Model | None = bundle.model
-        self._labels = _Compiled(bundle.model, decide, self.precision)
+        self._labels = _Compiled(bundle.model, decide_planes, self.precision)
         # only shrunk images need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
