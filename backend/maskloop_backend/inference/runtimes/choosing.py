@@ -94,7 +94,7 @@ def _fastest(bundle: Bundle, name: Name, precision: Precision) -> Choice:
         if (reason := openvino_runtime.unavailable()) is not None:
             notes.append(reason)
         else:
-            # where the processor has bfloat16, OpenVINO's float32 is never the faster one
+            # one of OpenVINO's, because building it takes seconds: bfloat16 is what it would choose itself
             others.append(("openvino", "bfloat16" if precision == "auto" and cpu_has_bfloat16() else first))
     image = _image()
     runtimes: list[Runtime] = [reference]

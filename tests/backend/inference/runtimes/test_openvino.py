@@ -178,7 +178,7 @@ def test_it_really_measures(bundle: Bundle) -> None:
 def test_bfloat16_must_be_faster(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, seconds: list[float], expected: str
 ) -> None:
-    """Depthwise convolutions take Keras three times as long in it."""
+    """Which it is depends on the network, whatever the processor has."""
     monkeypatch.setattr(choosing, "computes_bfloat16", lambda: True)
     monkeypatch.setattr(choosing, "_in_turns", lambda _: seconds)
     choice = choose(bundle, "keras")
