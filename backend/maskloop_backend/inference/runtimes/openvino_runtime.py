@@ -1,13 +1,13 @@
 """The network compiled by OpenVINO, for Intel and AMD processors (and ARM's) without TensorFlow's overhead.
 
 TensorFlow traces the network and writes it as a SavedModel into a temporary folder; OpenVINO's own reader takes it from
-there. ``openvino.convert_model`` would do the same, but it reports every call to Intel's telemetry unless the user
-has opted out: nothing of maskloop leaves the machine unasked.
+there.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -106,9 +106,7 @@ class _Compiled:
     """
 
     def __init__(self, model: Any, finish: Callable[[Any], tuple[Any, ...]], precision: Computed) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino().Core()
         with tempfile.TemporaryDirectory(prefix="maskloop-openvino-") as folder:
             names = _save(model, finish, Path(folder))
             graph = core.read_model(folder)
@@ -138,6 +136,17 @@ class _Compiled:
         found = [results[output] for output in self._outputs]
         self._idle.append(request)
         return found
+
+
+def _openvino() -> Any:
+    """Import OpenVINO without its telemetry, which reports every import to Intel unless the user has opted out.
+
+    Where the package is missing it reports nothing; nothing of maskloop leaves the machine unasked.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def _save(model: Any, finish: Callable[[Any], tuple[Any, ...]], folder: Path) -> list[str]:

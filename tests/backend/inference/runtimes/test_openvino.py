@@ -122,6 +122,11 @@ def test_threads_share_it(converted: OpenVinoRuntime) -> None:
         np.testing.assert_array_equal(labels, wanted)
 
 
+@pytest.mark.usefixtures("converted")
+def test_nothing_is_reported_to_anybody() -> None:
+    assert sys.modules["openvino_telemetry"] is None
+
+
 @needs_openvino
 def test_bfloat16_is_near(bundle: Bundle, reference: KerasRuntime) -> None:
     images = pictures(2, 97, 131)
