@@ -202,7 +202,7 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f}"
 
 
-def draw_pictures(folder: Path, registry: Registry, version: str, validation: Dataset, *, every: int = 25) -> None:
+def draw_pictures(folder: Path, registry: Registry, version: str, validation: Dataset, *, every: int = 40) -> None:
     """Draw every so many validation images: the image, the truth over it, the prediction over it."""
     predictor = Predictor(registry.load(version))
     labels = validation.labels

@@ -25,7 +25,7 @@ from . import options, quiet
 def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) -> None:
     """See the whole loop on drawn street scenes, in a real Label Studio.
 
-    Draws scenes, trains an FCN-32s on them (a few minutes on two cores), installs Label Studio into a virtual
+    Draws scenes, trains an FCN-8s on them (about a minute on two cores), installs Label Studio into a virtual
     environment of its own, starts it on this machine, uploads new scenes and connects the model. Prints an address and a
     login, and runs until Ctrl-C. A second run uses what the first one made. Nothing is sent to other machines.
 

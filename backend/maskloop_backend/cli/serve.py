@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from . import options
+from . import options, quiet
 
 
 @click.command
@@ -61,6 +61,26 @@ from . import options
 )
 @click.option("--min-area", default=1, show_default=True, type=click.IntRange(1), help="Leave out smaller regions, px.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Images a call of the model.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "keras", "openvino"]),
+    default="auto",
+    show_default=True,
+    envvar="MASKLOOP_RUNTIME",
+    show_envvar=True,
+    help="What computes predictions. 'openvino' is made for processors and wants: pip install 'maskloop[openvino]'. 'auto' "
+    "measures it against Keras when a model is loaded and takes the faster one; the log and /health say which.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    envvar="MASKLOOP_PRECISION",
+    show_envvar=True,
+    help="What the network computes in. 'bfloat16' is faster where the processor has it (avx512_bf16, amx_bf16), slow "
+    "elsewhere, and moves few pixels at the borders of classes; 'auto' takes it where it is measured to be faster.",
+)
 @click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
 @click.option(
     "--image-mb",
@@ -102,6 +122,8 @@ def command(
     studio_url: str | None,
     allow_hosts: tuple[str, ...],
     deny_private: bool,
+    runtime: Literal["auto", "keras", "openvino"],
+    precision: Literal["auto", "float32", "bfloat16"],
     cache_mb: int,
     image_mb: int,
     max_body_mb: int,
@@ -140,11 +162,15 @@ def command(
         **values,
     )
     settings.check_exposure()
+    if runtime == "openvino":
+        # before anybody waits for a model that will not come
+        quiet.import_keras()
+        from ..inference.runtimes.openvino_runtime import require
+
+        require()
     logs.configure()
-    serve(
-        create_app(RegistrySource(home, pinned=pinned), settings, PredictionOptions(per=regions, min_area=min_area)),
-        settings,
-    )
+    models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision)
+    serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area)), settings)
 
 
 def _credentials(user: str | None, password_file: Path | None) -> Any:

@@ -135,7 +135,7 @@ def _model(
     report = demo / "holdout.json"
     version = registry.serving()
     if version is None:
-        say(f"Drawing {_TRAIN[1]} street scenes and training on them: a few minutes on two cores")
+        say(f"Drawing {_TRAIN[1]} street scenes and training on them: about a minute on two cores")
         dataset = png.read(_drawn(demo / "dataset", _TRAIN))
         with training() as progress:
             version = train(dataset, scenes.DEMO_TRAINING, registry, progress, resume=True).version

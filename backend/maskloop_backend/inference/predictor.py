@@ -19,7 +19,8 @@ from ..model.config import STRIDE
 from ..model.preprocessing import mirror_indices, missing
 from ..model.record import ZOOMED_PIXELS
 from .prediction import Prediction, Steps, finished
-from .runtimes import KerasRuntime, Precision
+from .runtimes.keras_runtime import KerasRuntime
+from .runtimes.protocol import Precision, Runtime
 from .score import image_score
 
 # Pixels of a batch: five images of 384 x 512. VGG16 needs 0.5 kB a pixel, and a CPU gains nothing from more.
@@ -94,7 +95,8 @@ class Predictor:
         bundle: the model version.
         max_side: images with a longer side are shrunk to it before the prediction and their logits enlarged after it,
             so that label maps have the original size; None never shrinks; 'record' does what the bundle's record says.
-        precision: see :class:`~.runtimes.KerasRuntime`.
+        precision: of Keras' runtime, see :class:`~.runtimes.keras_runtime.KerasRuntime`.
+        runtime: what runs the bundle's network instead, see :func:`~.runtimes.choosing.choose`; it has a precision already.
         tile: images of more than ``tile * tile`` pixels are predicted in tiles, of this side or of 1024 where that is
             less. A multiple of 32, which bounds the memory: 1536 needs about 1.5 GB with VGG16.
         overlap: pixels that neighbouring tiles share, a multiple of 32 below ``tile``; each keeps its half. From the
@@ -110,6 +112,7 @@ class Predictor:
         *,
         max_side: int | Literal["record"] | None = "record",
         precision: Precision = "auto",
+        runtime: Runtime | None = None,
         tile: int = 1536,
         overlap: int = 256,
     ) -> None:
@@ -119,7 +122,7 @@ class Predictor:
         if tile % STRIDE or overlap % STRIDE or not 0 <= overlap < tile:
             raise DataError(f"tile and overlap are multiples of {STRIDE}, overlap < tile; got {tile} and {overlap}")
         self._record = bundle.record
-        self._runtime = KerasRuntime(bundle, precision=precision)
+        self._runtime: Runtime = runtime or KerasRuntime(bundle, precision=precision)
         self._max_side = side
         labels = bundle.record.labels
         self._background = next((k for k, c in enumerate(labels.classes) if c.id == labels.background_id), None)
@@ -141,6 +144,11 @@ class Predictor:
     def precision(self) -> str:
         """What the network computes in: 'float32' or 'bfloat16'."""
         return self._runtime.precision
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network: 'keras' or 'openvino'."""
+        return self._runtime.name
 
     def warm_up(self, height: int = STRIDE, width: int = STRIDE) -> None:
         """Compile, so that the first request need not wait for it; JAX compiles for this size only."""

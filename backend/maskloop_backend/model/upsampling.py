@@ -65,7 +65,8 @@ def _blocks(kernel: Any, factor: int, trailing: tuple[int, ...]) -> Any:
     Seen from an output pixel, the cell above or left is reached through the second half of the taps.
     """
     split = ops.reshape(kernel, (2, factor, 2, factor, *trailing))
-    return ops.flip(ops.moveaxis(split, 2, 1), axis=(0, 1))
+    # one axis a flip: OpenVINO does not read TensorFlow's reverse along several
+    return ops.flip(ops.flip(ops.moveaxis(split, 2, 1), axis=0), axis=1)
 
 
 def _assemble(product: Any, scores: Any, factor: int, border: Border) -> Any:

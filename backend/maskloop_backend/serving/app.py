@@ -389,7 +389,8 @@ class _Health(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         models = self._server.models
         version = models.announced()
-        _json(resp, {"status": "UP", "model_class": "maskloop", "model": models.state, "model_version": version})
+        said = {"model": models.state, "model_version": version, "runtime": models.runtime}
+        _json(resp, {"status": "UP", "model_class": "maskloop", **said})
 
 
 class _Versions(_Resource):

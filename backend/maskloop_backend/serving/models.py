@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from maskloop_converters.samples import LabelSet
 
@@ -14,6 +14,10 @@ from ..inference.prediction import Segmenter
 from .limits import Refusal
 from .logs import log
 from .metrics import Metrics
+
+if TYPE_CHECKING:
+    from ..inference.runtimes.choosing import Name
+    from ..inference.runtimes.protocol import Precision
 
 State = Literal["none", "loading", "ready", "failed"]
 
@@ -46,17 +50,23 @@ class ModelSource(Protocol):
 class RegistrySource:
     """Model versions from the registry under the home directory."""
 
-    def __init__(self, home: Path, *, pinned: str | None = None) -> None:
+    def __init__(
+        self, home: Path, *, pinned: str | None = None, runtime: Name = "auto", precision: Precision = "auto"
+    ) -> None:
         """Open the registry.
 
         Args:
             home: the directory that holds models.
             pinned: a version to serve whatever serving.json says.
+            runtime: what runs the networks, see :func:`~..inference.runtimes.choosing.choose`.
+            precision: what they compute in.
         """
         from ..registry.store import Registry
 
         self._registry = Registry(home)
         self._pinned = pinned
+        self._runtime: Name = runtime
+        self._precision: Precision = precision
         if pinned is not None:
             self._registry.record(pinned)
 
@@ -75,8 +85,19 @@ class RegistrySource:
     def load(self, version: str) -> Segmenter:
         """Verify, load and compile a version, so that the first annotator does not wait for the compiler."""
         from ..inference.predictor import Predictor
+        from ..inference.runtimes.choosing import choose
 
-        predictor = Predictor(self._registry.load(version))
+        bundle = self._registry.load(version)
+        choice = choose(bundle, self._runtime, self._precision)
+        log(
+            logging.INFO,
+            "runtime_chosen",
+            version=version,
+            runtime=choice.runtime.name,
+            precision=choice.runtime.precision,
+            reason=choice.reason,
+        )
+        predictor = Predictor(bundle, runtime=choice.runtime)
         predictor.warm_up()
         return predictor
 
@@ -132,6 +153,13 @@ class Models:
             if self._loading:
                 return "loading"
             return "none" if self._error is None else "failed"
+
+    @property
+    def runtime(self) -> str | None:
+        """Say what runs the model and in which precision ('openvino, bfloat16'), for /health; None: it does not say."""
+        with self._changed:
+            name, precision = (getattr(self._segmenter, field, None) for field in ("runtime", "precision"))
+        return None if name is None else f"{name}, {precision}"
 
     def look(self) -> None:
         """Notice a changed serving version and begin to load it; returns at once."""

@@ -100,6 +100,9 @@ class HealthResponse(BaseModel):
     model_class: str
     model: str = Field(description="'none', 'loading', 'ready' or 'failed'")
     model_version: str | None
+    runtime: str | None = Field(
+        description="what runs the model, and its precision: 'openvino, bfloat16'; null: none yet"
+    )
 
 
 class PredictResponse(BaseModel):

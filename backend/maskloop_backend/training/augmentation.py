@@ -41,10 +41,10 @@ def augment(
         uint8 (height, width, 3) and uint8 (height, width); beyond the image's border grey and VOID.
     """
     zoom = float(np.exp(rng.uniform(*np.log(recipe.scale))))
-    # as much wider as it is lower, so that the area is the zoom's alone
-    stretch = float(np.exp(np.log1p(recipe.aspect) * rng.uniform(-0.5, 0.5)))
     offsets = rng.random(2)
     mirrored = recipe.flip and rng.random() < 0.5
+    # as much wider as it is lower, so that the area is the zoom's alone
+    stretch = float(np.exp(np.log1p(recipe.aspect) * rng.uniform(-0.5, 0.5))) if recipe.aspect else 1.0
     where = (float(offsets[0]), float(offsets[1]))
     out, out_target = cut(image, target, crop, (zoom / stretch, zoom * stretch), where)
     if mirrored:

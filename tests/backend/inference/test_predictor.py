@@ -17,9 +17,10 @@ from keras import ops
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskloop_backend.inference import runtimes
 from maskloop_backend.inference.prediction import Segmenter
 from maskloop_backend.inference.predictor import Predictor
+from maskloop_backend.inference.runtimes.keras_runtime import KerasRuntime
+from maskloop_backend.inference.runtimes.protocol import cpu_has_bfloat16
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
@@ -104,7 +105,7 @@ def test_more_images_than_a_batch_holds(predictor: Predictor, monkeypatch: pytes
     for found, wanted in zip(predictor.predict(images), expected, strict=True):
         assert_same(found.label_map, wanted.label_map)
     # one compiled shape for every incomplete batch
-    monkeypatch.setattr(runtimes.KerasRuntime, "static_shapes", True)
+    monkeypatch.setattr(KerasRuntime, "static_shapes", True)
     for found, wanted in zip(predictor.predict(images), expected, strict=True):
         assert_same(found.label_map, wanted.label_map)
 
@@ -187,8 +188,8 @@ def test_bfloat16_agrees_with_float32(bundle: Bundle, predictor: Predictor) -> N
 )
 def test_the_processor_s_flags_are_read(tmp_path: Path, text: str, expected: bool) -> None:
     (tmp_path / "cpuinfo").write_text(text)
-    assert runtimes._cpu_has_bfloat16(tmp_path / "cpuinfo") is expected
-    assert runtimes._cpu_has_bfloat16(tmp_path / "missing") is False
+    assert cpu_has_bfloat16(tmp_path / "cpuinfo") is expected
+    assert cpu_has_bfloat16(tmp_path / "missing") is False
 
 
 def test_threads_may_share_it(predictor: Predictor) -> None:
