@@ -19,6 +19,7 @@ from maskloop_backend.serving.app import Server
 from maskloop_backend.serving.models import RegistrySource
 from maskloop_backend.serving.schemas import WebhookRequest
 from maskloop_backend.serving.settings import Settings
+from maskloop_backend.studio.addresses import AddressPolicy
 
 # 2.x asks the model class for its version in setup(); 1.0.9 has a manager of its own for versions, trainings and models.
 HAS_SETUP = hasattr(LabelStudioMLBase, "setup")
@@ -34,7 +35,12 @@ def server() -> Server:
     home = Path(os.environ.get("MASKLOOP_HOME", Path.home() / ".maskloop"))
     url = os.environ.get("MASKLOOP_STUDIO_URL") or os.environ.get("LABEL_STUDIO_URL")
     token = os.environ.get("MASKLOOP_STUDIO_TOKEN") or os.environ.get("LABEL_STUDIO_API_KEY")
-    return Server(RegistrySource(home), Settings(home=home, studio_url=url, studio_token=token))
+    deny = os.environ.get("MASKLOOP_DENY_PRIVATE", "").lower() in ("1", "true", "yes", "on")
+    policy = AddressPolicy.parse([os.environ.get("MASKLOOP_ALLOW_HOSTS", "")], deny, url)
+    runtime: Any = os.environ.get("MASKLOOP_RUNTIME") or "auto"
+    precision: Any = os.environ.get("MASKLOOP_PRECISION") or "auto"
+    source = RegistrySource(home, runtime=runtime, precision=precision)
+    return Server(source, Settings(home=home, studio_url=url, studio_token=token, policy=policy))
 
 
 class MaskloopModel(LabelStudioMLBase):  # type: ignore[misc]

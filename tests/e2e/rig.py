@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskloop_backend.inference.predictor import Predictor
+from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.local import LocalStudio
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +47,16 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join((str(ROOT / "backend"), str(ROOT / "converters"))),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # what is computed is compared with what the tests compute, to the pixel
+        "MASKLOOP_RUNTIME": "keras",
+        "MASKLOOP_PRECISION": "float32",
         **(extra or {}),
     }
+
+
+def predictor(registry: Registry, version: str) -> Predictor:
+    """Return what predicts as the servers here do."""
+    return Predictor(registry.load(version), precision="float32")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,13 @@ import pytest
 
 from browser import CHROMIUM, Person
 from maskloop_backend.demo import scenes
-from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.loop.queue import JobQueue
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.images import decode
 from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters.codecs import studio_rle
-from rig import LABEL_CONFIG, ROOT, SIZE, environment
+from rig import LABEL_CONFIG, ROOT, SIZE, environment, predictor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -134,7 +133,7 @@ def test_label_studio_uses_it(
     assert (connection["state"], connection["model_version"]) == ("CO", version)
 
     # all tasks at once, twice: the masks are the predictor's, the second time adds nothing
-    predicted = Predictor(registry.load(version)).predict([decode(path.read_bytes(), path.name) for path in files])
+    predicted = predictor(registry, version).predict([decode(path.read_bytes(), path.name) for path in files])
     for _ in range(2):
         client.retrieve_predictions(project, tasks)
         for task, expected in zip(tasks, predicted, strict=True):

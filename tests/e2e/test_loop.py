@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from browser import CHROMIUM, Person
 from maskloop_backend.demo import scenes
-from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.loop.holdout import Holdout, project_directory
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
@@ -25,7 +24,7 @@ from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters import RunList
 from maskloop_converters.codecs import studio_rle
 from maskloop_converters.formats.labelstudio import config
-from rig import Backend, maskloop, serving
+from rig import Backend, maskloop, predictor, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -85,7 +84,7 @@ class Loop:
 
     def masks(self, version: str, task: int) -> NDArray[np.uint8]:
         """Return what a version says of a task's image, computed here."""
-        (prediction,) = Predictor(self.registry.load(version)).predict([self.tasks[task].image])
+        (prediction,) = predictor(self.registry, version).predict([self.tasks[task].image])
         return prediction.label_map
 
     def train(self, client: StudioClient) -> dict[str, Any]:

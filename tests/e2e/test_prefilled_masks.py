@@ -15,14 +15,13 @@ import pytest
 from browser import Person
 from maskloop_backend.demo import scenes
 from maskloop_backend.inference.prediction import Prediction
-from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher, decode
 from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters.codecs import studio_rle
-from rig import LABEL_CONFIG, SIZE, Backend, maskloop
+from rig import LABEL_CONFIG, SIZE, Backend, maskloop, predictor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -65,9 +64,8 @@ def project(
         env={**backend.environment, "MASKLOOP_STUDIO_TOKEN": studio.token},
     )
     registry = Registry(backend.home)
-    predictor = Predictor(registry.load(str(registry.serving())))
     images = [decode(path.read_bytes(), path.name) for path in files]
-    expected = dict(zip(tasks, predictor.predict(images), strict=True))
+    expected = dict(zip(tasks, predictor(registry, str(registry.serving())).predict(images), strict=True))
     return Project(int(made["id"]), tasks, expected, json.loads(done.stdout))
 
 

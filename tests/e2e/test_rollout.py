@@ -13,14 +13,13 @@ import pytest
 
 from maskloop_backend.demo import scenes
 from maskloop_backend.inference.prediction import Prediction
-from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.images import decode
 from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters.codecs import studio_rle
-from rig import LABEL_CONFIG, SIZE, Backend, maskloop, serving
+from rig import LABEL_CONFIG, SIZE, Backend, maskloop, predictor, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -82,7 +81,7 @@ def street(
     (second,) = set(registry.versions()) - {first}
     images = [decode(path.read_bytes(), path.name) for path in files]
     expected = {
-        version: dict(zip(tasks, Predictor(registry.load(version)).predict(images), strict=True))
+        version: dict(zip(tasks, predictor(registry, version).predict(images), strict=True))
         for version in (first, second)
     }
     assert any((expected[first][task].label_map != expected[second][task].label_map).any() for task in tasks)
