@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 # A path; 'none' runs the tests as on a machine without a browser.
 _NAMED = os.environ.get("MASKLOOP_TEST_CHROMIUM")
@@ -36,7 +36,7 @@ _ALL_DRAWN = """count => {
   if (!selected || selected.regions.length < count) return false;
   return selected.regions.every(region => {
     const canvas = region.layerRef?.getNativeCanvasElement?.();
-    if (!canvas) return false;
+    if (!canvas || !canvas.width || !canvas.height) return false;
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     for (let i = 3; i < data.length; i += 4) if (data[i]) return true;
     return false;
@@ -228,20 +228,27 @@ class Person:
 
 
 @contextmanager
-def browse(url: str, *, email: str, password: str) -> Iterator[Person]:
-    """Start a headless Chromium, log in, and stop it afterwards."""
-    host = urlsplit(url).netloc
+def chromium() -> Iterator[Browser]:
+    """Start a headless Chromium and stop it afterwards; a process has one at a time, as Playwright wants it."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         try:
-            page = chromium.new_page(viewport={"width": 1400, "height": 900})
-            page.set_default_timeout(60_000)
-            person = Person(page, url)
-            page.on("request", lambda r: _note_foreign(person, r.url, host))
-            person.login(email, password)
-            yield person
+            yield browser
         finally:
-            chromium.close()
+            browser.close()
+
+
+@contextmanager
+def browse(browser: Browser, url: str, *, email: str, password: str) -> Iterator[Person]:
+    """Open a page of its own, log in, and close it afterwards."""
+    host = urlsplit(url).netloc
+    with browser.new_context(viewport={"width": 1400, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        person = Person(page, url)
+        page.on("request", lambda r: _note_foreign(person, r.url, host))
+        person.login(email, password)
+        yield person
 
 
 def _note_foreign(person: Person, url: str, host: str) -> None:

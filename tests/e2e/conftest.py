@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
-from browser import CHROMIUM, Person, browse
+from browser import CHROMIUM, Person, browse, chromium
 from maskloop_backend.demo import scenes
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
@@ -49,9 +50,15 @@ def backend(home: Path, studio: LocalStudio) -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="session")
-def person(studio: LocalStudio) -> Iterator[Person]:
+def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here: the browser part is not tested (apt-get install chromium)")
-    with browse(studio.url, email=studio.email, password=studio.password) as logged_in:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def person(studio: LocalStudio, browser: Browser) -> Iterator[Person]:
+    with browse(browser, studio.url, email=studio.email, password=studio.password) as logged_in:
         yield logged_in
         assert not logged_in.foreign_requests, "Label Studio's pages called other hosts"
