@@ -110,7 +110,7 @@ class Prober:
         self._background = next((k for k, label in enumerate(classes) if label.id == background), None)
         # what the head and the scores read, the last feature map first
         front, tail = split_network(model, backbone(bundle.record.architecture.backbone).blocks[-1].output)
-        # several maps, where scores read earlier ones, and then a list
+        # Keras gives a list of maps where scores read earlier ones, too, and else the one map itself
         self._front, self._tail = keras.Model(front.inputs, front.outputs), keras.Model(tail.inputs, tail.outputs)
         self._random_tail = None
         if "bald" in self._measures:
@@ -140,6 +140,7 @@ class Prober:
         # the parts of a network take sides that are multiples of 32
         rows, columns = (mirror_indices(side) for side in shrunk.shape[:2])
         features = self._front.predict_on_batch(shrunk[rows][:, columns][None].astype(np.float32))
+        last = features[0] if isinstance(features, list) else features
         probability = self._probability(self._tail, features, shrunk)
         maps = {"entropy": entropy(probability), "margin": margin(probability)}
         if self._random_tail is not None:
@@ -149,7 +150,7 @@ class Prober:
             probability.argmax(-1).astype(np.uint8),
             {measure: maps[measure] for measure in self._measures},
             maps["entropy"],
-            np.asarray(keras.ops.convert_to_numpy(features[0]), np.float32)[0],
+            np.asarray(keras.ops.convert_to_numpy(last), np.float32)[0],
             len(self.labels.classes),
             self._background,
         )

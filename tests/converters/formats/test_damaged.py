@@ -51,7 +51,7 @@ def test_a_category_without_a_name(make: MakeDataset, tmp_path: Path) -> None:
     file = tmp_path / "coco" / "annotations" / "instances.json"
     rewritten(file, lambda d: d["categories"].__setitem__(0, {"id": 3, "x": 1}))
     with pytest.raises(FormatError, match="categories: the name must be a text"):
-        mc.read(tmp_path / "coco", "coco")
+        list(mc.read(tmp_path / "coco", "coco"))
 
 
 @pytest.mark.parametrize(
