@@ -39,13 +39,15 @@ from maskloop_converters.registry import FORMATS
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
 MEMORY = 1 << 30  # address space beyond what is mapped at the start; more is a failure
 SECONDS = 10  # for one dataset of three small images
-TEXTS = frozenset({".json", ".jsonl", ".xml", ".txt", ".pbtxt"})
+TEXTS = frozenset({".json", ".jsonl", ".xml", ".txt", ".pbtxt", ".yaml"})
 
 WRITTEN: dict[str, list[dict[str, Any]]] = {
-    "png": [{"masks": m} for m in ("auto", "index", "color", "binary")] + [{"layout": n} for n in ("voc", "camvid")],
+    "png": [{"masks": m} for m in ("auto", "index", "color", "binary")]
+    + [{"layout": n} for n in ("voc", "camvid", "ultralytics")],
     "coco": [{}, {"compressed": False}, {"kind": "panoptic"}],
     "tfrecord": [{"schema": s} for s in ("segmentation", "panoptic", "detection", "tfds")] + [{"compression": "GZIP"}],
     "labelstudio": [{}, {"kind": "predictions"}, {"encoding": "bitmask"}],
+    "yolo": [{}],
 }
 
 

@@ -27,6 +27,8 @@ from typing import Any
 
 from ..errors import FormatError, LabelError
 from ..samples import Label, LabelSet
+from .data_yaml import names_of
+from .data_yaml import parse as parse_yaml
 from .labels import color_from, labels_from_json
 from .text_format import parse as parse_text_format
 
@@ -72,6 +74,10 @@ def find_label_file(*roots: Path) -> Path | None:
             # A file of this name may be something else altogether: most folders of models have a config.json.
             if name in there and not (name.startswith("config") and not _is_list(there[name])):
                 return there[name]
+        # Ultralytics' files are called like their dataset.
+        for name, path in there.items():
+            if name.endswith((".yaml", ".yml")) and _is_list(path):
+                return path
     return None
 
 
@@ -116,7 +122,7 @@ def _parse(name: str, text: str) -> tuple[LabelSet, bool]:
         # The Object Detection API counts classes from 1 and keeps 0 for what is no object.
         return LabelSet(tuple(labels), background_id=None if any(label.id == 0 for label in labels) else 0), True
     if suffix in ("yaml", "yml"):
-        return _of_names(_yaml_names(text))
+        return _of_names(names_of(parse_yaml(text)))
     lines = [line.strip("\r\n") for line in text.splitlines() if line.strip()]
     if suffix == "csv" or (lines and _column(_cells(lines[0])) is not None and len(_cells(lines[0])) > 1):
         return _table(lines, headless=suffix == "csv")
@@ -252,30 +258,6 @@ def _table(lines: list[str], *, headless: bool) -> tuple[LabelSet, bool]:
     if head[:2] == ["Idx", "Ratio"] and all(label.id for label in labels):  # ADE20K: 0 is what is none of the 150
         found = LabelSet(found.labels, 0)
     return found, number is not None
-
-
-def _yaml_names(text: str) -> dict[int, str] | list[str]:
-    """Return ``names`` of a data.yaml: [a, b], a list of dashes, or {0: a}; the rest of YAML is not needed for it."""
-    found = re.search(
-        r"^names[ \t]*:[ \t]*(?P<same>[^\n]*)\n?(?P<below>(?:[ \t]*(?:#[^\n]*)?\n|[ \t]+[^\n]*\n?|-[^\n]*\n?)*)",
-        text,
-        re.M,
-    )
-    if found is None:
-        raise LabelError("it has no names")
-    same = re.sub(r"(^|\s)#.*$", "", found["same"]).strip()
-    if same[:1] in ("[", "{"):
-        inner = re.sub(r"\s+", " ", (same + found["below"]).strip())
-        items = [item.strip() for item in inner.strip("[]{} ").split(",") if item.strip()]
-        is_list = same[0] == "["
-    else:
-        items = [line.strip() for line in found["below"].splitlines() if line.strip() and line.strip()[0] != "#"]
-        is_list = all(item.startswith("-") for item in items)
-        items = [item[1:].strip() if is_list else item for item in items]
-    if is_list:
-        return [item.strip("'\"") for item in items]
-    pairs = [item.partition(":")[::2] for item in items]
-    return {int(key.strip().strip("'\"")): name.strip().strip("'\"") for key, name in pairs}
 
 
 def _with_roles(labels: list[Label]) -> LabelSet:
