@@ -47,8 +47,13 @@ WRITTEN: dict[str, list[dict[str, Any]]] = {
     "coco": [{}, {"compressed": False}, {"kind": "panoptic"}],
     "tfrecord": [{"schema": s} for s in ("segmentation", "panoptic", "detection", "tfds")] + [{"compression": "GZIP"}],
     "labelstudio": [{}, {"kind": "predictions"}, {"encoding": "bitmask"}],
+    "cvat": [{}],
     "yolo": [{}],
 }
+
+
+CVAT_SHAPES = b"""<box label="car" xtl="1" ytl="2" xbr="5.5" ybr="9" rotation="30"/><ellipse label="sky" cx="4" cy="5" rx="3" ry="2"/>
+<polygon label="road" points="1,1;9,2.5;4,9" z_order="-2"/><tag label="car"/>"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,11 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 (bare / "maskloop.jsonl").unlink()
                 found.append(Seed(tree(bare), ""))
             found.append(Seed(tree(path), ""))
+    if name == "cvat":  # as CVAT exports it, without what only we read
+        for seed in list(found):
+            files = {n: b"\n".join(x for x in d.splitlines() if b"<maskloop>" not in x) for n, d in seed.files.items()}
+            files["annotations.xml"] = files["annotations.xml"].replace(b"</image>", CVAT_SHAPES + b"</image>")
+            found.append(Seed(seed.files | {"annotations.xml": files["annotations.xml"]}, seed.entry))
     if name == "labelstudio":
         found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
     return found

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..errors import OutputExistsError
 from ..splitting import PART_NAMES
 from .coco.extras import KEY
+from .cvat.reader import FILE as CVAT_FILE
+from .cvat.reader import KEY as CVAT_KEY
 from .data_yaml import CONFIG as YOLO_CONFIG
 from .data_yaml import MARK as YOLO_MARK
 from .labelstudio.files import CONFIG, TASKS
@@ -29,6 +31,7 @@ _PNG = {
     "ImageSets",
     YOLO_CONFIG,
 }
+_CVAT = {CVAT_FILE, "images"}
 _COCO = {"annotations", "images"}
 _RECORDS = {
     records.LABELS,
@@ -65,6 +68,8 @@ def _foreign(path: Path) -> Iterator[Path]:
         )
     elif any(_says(file, f'"{KEY}"') for file in (path / "annotations").glob("*.json")):
         yield from _others(entries, _COCO)
+    elif _says(path / CVAT_FILE, f"<{CVAT_KEY}>"):
+        yield from _others(entries, _CVAT)
     elif (path / TASKS).is_file() and (path / CONFIG).is_file():
         yield from _others(entries, _STUDIO)
     elif _says(path / records.LABELS, '"tfrecord"'):
@@ -81,7 +86,7 @@ def _foreign(path: Path) -> Iterator[Path]:
 
 def _is_output(path: Path) -> bool:
     """Return whether a folder is one output, not a folder of parts."""
-    return any((path / name).exists() for name in (INDEX, TASKS, records.LABELS, "annotations", YOLO_CONFIG))
+    return any((path / name).exists() for name in (INDEX, TASKS, records.LABELS, "annotations", CVAT_FILE, YOLO_CONFIG))
 
 
 def _others(entries: Iterable[Path], names: set[str]) -> Iterator[Path]:

@@ -58,6 +58,7 @@ VARIANTS = {
         "tfrecord-detection": Variant("tfrecord", {"schema": "detection", "shards": 3}),
         "tfrecord-tfds": Variant("tfrecord", {"schema": "tfds"}),
         "labelstudio": Variant("labelstudio", {}),
+        "cvat": Variant("cvat", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -557,7 +558,7 @@ def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str
 
 
 # The formats whose images may be elsewhere.
-REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio") if name in VARIANTS]
+REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat") if name in VARIANTS]
 
 
 def elsewhere(folder: Path) -> Dataset:
