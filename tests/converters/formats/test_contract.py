@@ -59,6 +59,7 @@ VARIANTS = {
         "tfrecord-tfds": Variant("tfrecord", {"schema": "tfds"}),
         "labelstudio": Variant("labelstudio", {}),
         "cvat": Variant("cvat", {}),
+        "labelme": Variant("labelme", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -558,7 +559,11 @@ def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str
 
 
 # The formats whose images may be elsewhere.
-REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat") if name in VARIANTS]
+REFERRING = [
+    name
+    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme")
+    if name in VARIANTS
+]
 
 
 def elsewhere(folder: Path) -> Dataset:
