@@ -15,7 +15,7 @@ from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
-from ..image_files import ImageFinder, read_address
+from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import ImageInfo, probe
 from ..kept_regions import KEY, restored
 from ..label_files import find_label_file, read_labels, with_roles
@@ -226,7 +226,9 @@ class _Part:
         finder = elsewhere or ImageFinder(dict.fromkeys([file.parent, self.root]))
         path = finder.find(address, where, source=source if isinstance(source, str) else None)
         below = file.parent.relative_to(self.root)
-        if not isinstance(name, str):
+        if isinstance(name, str) and dataset_name(name):
+            name = dataset_name(name)
+        else:
             name = address.name if "/" in address.name else (below / address.name).as_posix()
         uri = uri if isinstance(uri, str) else None
         data = document.get("imageData")
