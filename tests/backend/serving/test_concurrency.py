@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maskloop_backend.registry.history import Served, Serving
 from maskloop_converters.samples import LabelSet
 
 
@@ -30,8 +31,8 @@ class SlowSource:
         self.gate = threading.Event()
         self.broken: Exception | None = None
 
-    def serving(self) -> str | None:
-        return self.current
+    def served(self) -> Served:
+        return Served(Serving(self.current))
 
     def versions(self) -> list[str]:
         return ["fcn32s-small-20261122-00000002", "fcn32s-small-20261122-00000001"]
