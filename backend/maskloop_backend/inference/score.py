@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 TOP_SHARE = 0.1
 # Pixels around predicted foreground that are looked at, too: half a cell of the last feature map.
 BAND = 16
+# Pixels that OpenCV counts exactly, as it gives the counts in float32. NumPy would copy each pixel to 64 bits.
+_EXACT = 1 << 24
 
 
 def region_of_interest(label_map: NDArray[np.uint8], background: int | None) -> NDArray[np.bool_] | None:
@@ -49,8 +51,12 @@ def image_score(label_map: NDArray[np.uint8], confidence: NDArray[np.uint8], bac
         0 (unsure) .. 1, never NaN.
     """
     interesting = region_of_interest(label_map, background)
-    values = confidence.ravel() if interesting is None else confidence[interesting]
-    counts = np.bincount(values, minlength=256)
-    wanted = max(1, round(TOP_SHARE * values.size))
+    counts = np.zeros(256, np.int64)
+    rows = max(1, _EXACT // confidence.shape[1])
+    for first in range(0, len(confidence), rows):
+        band = slice(first, first + rows)
+        mask = None if interesting is None else interesting[band].view(np.uint8)
+        counts += cv2.calcHist([confidence[band]], [0], mask, [256], [0, 256])[:, 0].astype(np.int64)
+    wanted = max(1, round(TOP_SHARE * int(counts.sum())))
     taken = np.diff(np.minimum(np.cumsum(counts), wanted), prepend=0)
     return float((taken * np.arange(256)).sum() / (255 * wanted))
