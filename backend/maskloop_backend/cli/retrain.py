@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 import click
 
+from .. import quiet
 from ..training.recipes import ClassWeighting
-from . import options, quiet
+from . import options
 
 
 @click.command
