@@ -40,8 +40,9 @@ class Merging:
 
     @property
     def trivial(self) -> bool:
-        """Each label is one class, in the same order."""
-        return self.into == tuple(range(len(self.labels.classes)))
+        """The classes are the labels."""
+        names = ([label.name for label in labels.classes] for labels in (self.classes, self.labels))
+        return next(names) == next(names) and self.into == tuple(range(len(self.labels.classes)))
 
     @property
     def table(self) -> NDArray[np.uint8]:
