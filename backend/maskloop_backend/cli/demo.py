@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 
 @click.command

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from .. import quiet
 from ..registry import Registry
 from ..registry.difference import difference
-from . import options, quiet
+from . import options
 
 
 @click.group(name="models", short_help="List, compare, carry over and remove model versions; choose the served one.")

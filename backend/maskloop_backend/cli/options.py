@@ -62,6 +62,19 @@ deny_private = click.option(
     "sets it.",
 )
 
+confidence_below = click.option(
+    "--confidence-below",
+    "below",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    metavar="P",
+    envvar="MASKLOOP_CONFIDENCE_BELOW",
+    show_envvar=True,
+    help="Leave pixels unlabelled where the model is less sure than P (0..1); 0 claims every pixel. What it costs and saves: "
+    "docs/confidence.md.",
+)
+
 backend_user = click.option(
     "--basic-auth-user",
     "backend_user",

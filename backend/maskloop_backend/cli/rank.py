@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 
 @click.command

@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 import click
 
+from .. import quiet
 from ..training.recipes import ClassWeighting
-from . import options, quiet
+from . import options
 
 
 @click.command
@@ -38,7 +39,8 @@ from . import options, quiet
     type=click.Choice(["quick", "full"]),
     default="quick",
     show_default=True,
-    help="quick keeps the first layers and trains the others on their features: minutes on a CPU; full trains all.",
+    help="quick computes the features of the layers that stay once an image and trains the last ones on them: a minute on a "
+    "CPU; full trains all.",
 )
 @click.option(
     "--promote",
@@ -56,7 +58,7 @@ from . import options, quiet
 @click.option(
     "--frozen-blocks",
     type=click.IntRange(0),
-    show_default="quick: efficientnet-lite0 11, small 3, vgg16 5",
+    show_default="quick: efficientnet-lite0 16, small 3, vgg16 5",
     help="Of the backbone.",
 )
 @click.option(

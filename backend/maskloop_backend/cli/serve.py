@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 
 @click.command
