@@ -73,7 +73,7 @@ confidence_below = click.option(
     "--confidence-below",
     "below",
     type=click.FloatRange(0, 1, max_open=True),
-    default=0.0,
+    default=0.5,
     show_default=True,
     metavar="P",
     envvar="MASKLOOP_CONFIDENCE_BELOW",

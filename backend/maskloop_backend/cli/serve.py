@@ -63,6 +63,7 @@ from . import options
     help="One region a class, or one a connected part.",
 )
 @click.option("--min-area", default=1, show_default=True, type=click.IntRange(1), help="Leave out smaller regions, px.")
+@options.confidence_below
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Images a call of the model.")
 @click.option(
     "--runtime",
@@ -128,6 +129,7 @@ def command(
     pinned: str | None,
     regions: Literal["class", "component"],
     min_area: int,
+    below: float,
     basic_auth_user: str | None,
     basic_auth_password_file: Path | None,
     studio_url: str | None,
@@ -182,7 +184,7 @@ def command(
         require()
     logs.configure()
     models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision)
-    serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area)), settings)
+    serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area, below=below)), settings)
 
 
 def _credentials(user: str | None, password_file: Path | None) -> Any:
