@@ -23,6 +23,7 @@ from maskloop_converters.errors import MaskloopError
 from ...model.bundle import Bundle
 from .deciding import Enlarging, decide_planes
 from .protocol import Computed, LabelMaps, Precision, checked, cpu_has_bfloat16
+from .saved_graph import write_saved_model
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -57,6 +58,7 @@ class OpenVinoRuntime:
     Args:
         bundle: the model, in float32.
         precision: 'bfloat16' only helps where the processor has it; 'auto' looks.
+        threads: to compute with; None takes all cores.
 
     Raises:
         DataError: no such precision.
@@ -66,16 +68,17 @@ class OpenVinoRuntime:
     name = "openvino"
     static_shapes = False
 
-    def __init__(self, bundle: Bundle, *, precision: Precision = "auto") -> None:
+    def __init__(self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None) -> None:
         checked(precision)
         require()
+        self._threads = threads
         self.precision: Computed
         if precision == "auto":
             self.precision = "bfloat16" if cpu_has_bfloat16() else "float32"
         else:
             self.precision = precision
         self._model: keras.Model | None = bundle.model
-        self._labels = _Compiled(bundle.model, decide_planes, self.precision)
+        self._labels = _Compiled(bundle.model, decide_planes, self.precision, threads)
         # only shrunk images need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
@@ -90,7 +93,7 @@ class OpenVinoRuntime:
         """Return class index and confidence of images that were shrunk, at their former size, see the protocol."""
         with self._first:
             if self._logits is None:
-                self._logits = _Compiled(self._model, lambda logits: (logits,), self.precision)
+                self._logits = _Compiled(self._model, lambda logits: (logits,), self.precision, self._threads)
                 self._model = None
         (logits,) = self._logits(images)
         return self._enlarge(logits[:, inner[0], inner[1]], height, width)
@@ -103,12 +106,15 @@ class _Compiled:
         model: the network.
         finish: makes a tuple of tensors of the logits.
         precision: what to compute in.
+        threads: to compute with; None takes all cores.
     """
 
-    def __init__(self, model: Any, finish: Callable[[Any], tuple[Any, ...]], precision: Computed) -> None:
-        core = _openvino().Core()
+    def __init__(
+        self, model: Any, finish: Callable[[Any], tuple[Any, ...]], precision: Computed, threads: int | None
+    ) -> None:
+        core = openvino_module().Core()
         with tempfile.TemporaryDirectory(prefix="maskloop-openvino-") as folder:
-            names = _save(model, finish, Path(folder))
+            names = write_saved_model(model, lambda logits: _numbered(finish(logits)), Path(folder))
             graph = core.read_model(folder)
             # compiled before the folder goes: weights may be mapped from its files
             compiled = core.compile_model(
@@ -119,6 +125,7 @@ class _Compiled:
                     "INFERENCE_PRECISION_HINT": _HINTS[precision],
                     # trainings and other programs run beside a server: a thread that is bound to a busy core waits
                     "ENABLE_CPU_PINNING": False,
+                    **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
                 },
             )
         self._compiled = compiled
@@ -138,7 +145,7 @@ class _Compiled:
         return found
 
 
-def _openvino() -> Any:
+def openvino_module() -> Any:
     """Import OpenVINO without its telemetry, which reports every import to Intel unless the user has opted out.
 
     Where the package is missing it reports nothing; nothing of maskloop leaves the machine unasked.
@@ -149,15 +156,5 @@ def _openvino() -> Any:
     return openvino
 
 
-def _save(model: Any, finish: Callable[[Any], tuple[Any, ...]], folder: Path) -> list[str]:
-    """Write the network as a SavedModel; return the names of its outputs in the order of ``finish``."""
-    import tensorflow as tf
-
-    def network(images: Any) -> dict[str, Any]:
-        return {f"output_{k}": tensor for k, tensor in enumerate(finish(model(images, training=False)))}
-
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
-    module.network = tf.function(network, input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "images")])
-    tf.saved_model.save(module, str(folder), signatures=module.network)
-    return sorted(module.network.get_concrete_function().structured_outputs)
+def _numbered(outputs: tuple[Any, ...]) -> dict[str, Any]:
+    return {f"output_{k}": tensor for k, tensor in enumerate(outputs)}

@@ -29,6 +29,8 @@ Box = tuple[int, int, int, int]
 def mask_of(shape: dict[str, Any], height: int, width: int, where: str) -> RunList:
     """Return the mask of a shape; FormatError says what is wrong with it."""
     kind = shape.get("shape_type")
+    if kind not in AREAS:
+        raise FormatError(f"{where}: shape_type {kind!r:.80} is no area")
     points = _points(shape.get("points"), where)
     needed = _POINTS.get(kind or "")
     if needed is not None and len(points) != needed:
