@@ -45,19 +45,22 @@ def create(
     Raises:
         DataError: a wrong value, or no such version.
     """
-    from ..serving.models import RegistrySource
+    from ..inference.predictor import Predictor
+    from ..inference.runtimes.choosing import choose
+    from ..registry.store import Registry
 
     if per not in ("class", "component"):
         raise DataError(f"per= is class or component, not {per!r:.80}")
     if runtime not in ("auto", "keras", "openvino"):
         raise DataError(f"runtime= is auto, keras or openvino, not {runtime!r:.80}")
     place = Path(home or os.environ.get("MASKLOOP_HOME") or Path.home() / ".maskloop")
-    source = RegistrySource(place, pinned=version or None, runtime=runtime)  # type: ignore[arg-type]
-    served = source.serving()
+    registry = Registry(place)
+    served = version or registry.serving()
     if served is None:
         raise DataError(f"no version is served in {place}: maskloop models promote VERSION, or say version=")
+    bundle = registry.load(served)
     return Function(
-        source.load(served),
+        Predictor(bundle, runtime=choose(bundle, runtime, "auto").runtime),  # type: ignore[arg-type]
         names=_names(labels),
         polygons=frozenset(filter(None, (name.strip() for name in polygons.split(",")))),
         per="component" if per == "component" else "class",

@@ -52,6 +52,7 @@ VARIANTS = {
         "png-binary": Variant("png", {"masks": "binary"}),
         "coco": Variant("coco", {}),
         "coco-uncompressed": Variant("coco", {"compressed": False}),
+        "coco-polygons": Variant("coco", {"polygons": True}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
         "tfrecord": Variant("tfrecord", {}),
         "tfrecord-panoptic": Variant("tfrecord", {"schema": "panoptic", "compression": "GZIP"}),

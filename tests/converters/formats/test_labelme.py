@@ -119,6 +119,21 @@ def test_labels_beside_and_images_inside(tmp_path: Path) -> None:
     assert next(iter(mc.read(root))).height == HEIGHT
 
 
+def test_a_type_of_shape_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    saved(tmp_path / "in", [shape("rectangle", [[1, 1], [4, 4]])])
+    mc.convert(tmp_path / "in", tmp_path / "out", "labelme")
+    document = json.loads((tmp_path / "out" / "a.json").read_text())
+    document["shapes"][0]["shape_type"] = {"x": 1}
+    (tmp_path / "out" / "a.json").write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=r"a\.json, shape 0: shape_type \{'x': 1\} is no area"):
+        list(mc.read(tmp_path / "out"))
+    document["shapes"][0]["shape_type"] = "mask"
+    document["maskloop"]["name"] = "/etc/passwd.png"
+    (tmp_path / "out" / "a.json").write_text(json.dumps(document))
+    (sample,) = mc.read(tmp_path / "out")
+    assert sample.image.name == "etc/passwd.png"
+
+
 def test_an_edit_in_labelme_is_never_mixed_up_with_what_we_noted(tmp_path: Path) -> None:
     saved(tmp_path / "in", [shape("rectangle", [[1, 1], [4, 4]]), shape("rectangle", [[9, 9], [14, 14]])])
     mc.convert(tmp_path / "in", tmp_path / "out", "labelme", verify=True)
