@@ -25,6 +25,7 @@ HEAVY = {"tensorflow", "keras", "jax", "torch", "label_studio_sdk", "scipy", "cv
         ["retrain", "--help"],
         ["rank", "--help"],
         ["simulate", "--help"],
+        ["stats", "--help"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

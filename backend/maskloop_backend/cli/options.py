@@ -80,6 +80,16 @@ def required_token(token: str | None) -> str:
     return token
 
 
+def project_number(project: str, studio_url: str, token: str | None) -> int:
+    """Return a project's id; a title is looked up in Label Studio."""
+    if project.isascii() and project.isdigit():
+        return int(project)
+    from ..studio.client import StudioClient
+
+    with StudioClient(studio_url, required_token(token)) as client:
+        return int(client.project(project)["id"])
+
+
 def backend_login(user: str | None) -> BackendLogin | None:
     """Return the backend's credentials from the option and the environment, None where none were given."""
     from ..studio.login import BackendLogin

@@ -111,6 +111,25 @@ from . import options, quiet
     default=True,
     help="Show a version that a training promoted in its project at once, see `maskloop rollout`.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="MASKLOOP_LOG_FORMAT",
+    show_envvar=True,
+    help="'json': one object a line, with the ids of request (X-Request-ID, taken or made) and task.",
+)
+@click.option(
+    "--drain-seconds",
+    "drain_delay",
+    type=click.FloatRange(0, 600),
+    default=0,
+    show_default=True,
+    envvar="MASKLOOP_DRAIN_SECONDS",
+    show_envvar=True,
+    help="When it is told to stop, say so in /ready for so long before predictions are refused.",
+)
 @click.option("--training/--no-training", default=True, help="Do not train in the background.")
 def command(
     home: Path,
@@ -127,12 +146,14 @@ def command(
     cache_mb: int,
     image_mb: int,
     max_body_mb: int,
+    log_format: Literal["text", "json"],
     **values: Any,
 ) -> None:
     """Serve a model's predictions to Label Studio.
 
     Serves the version that `maskloop models promote` chose and follows it when it changes. Connect a project with
     `maskloop connect`. Trainings that Label Studio asks for run in the background, one at a time: `maskloop jobs`.
+    Its address in a browser is a page: versions, trainings, the last predictions, and what annotators made of them.
     """
     from ..serving import logs
     from ..serving.app import create_app
@@ -168,7 +189,7 @@ def command(
         from ..inference.runtimes.openvino_runtime import require
 
         require()
-    logs.configure()
+    logs.configure(form=log_format)
     models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision)
     serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area)), settings)
 

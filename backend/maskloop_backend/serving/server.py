@@ -84,6 +84,10 @@ class HttpServer:
         """
         if self._stopping:
             return
+        # /ready says so first; who asks meanwhile is answered as ever
+        self._app.server.draining = True
+        if self._settings.drain_delay:
+            time.sleep(self._settings.drain_delay)
         deadline = time.monotonic() + self._settings.grace
         finished = self._app.server.drain(self._settings.grace)
         while time.monotonic() < deadline and self._busy():
