@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import secrets
 import sys
@@ -95,7 +96,8 @@ def _plain(value: Any) -> Any:
     """Return a field as JSON has it: numbers as they are, everything else as short text."""
     if isinstance(value, bool | int):
         return value
-    return float(f"{value:.6g}") if isinstance(value, float) else _short(str(value))
+    # JSON has no other numbers
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else _short(str(value))
 
 
 def _short(text: str) -> str:
