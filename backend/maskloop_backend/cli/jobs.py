@@ -93,7 +93,8 @@ def start(project: str, studio_url: str, studio_token: str | None, home: Path) -
     """Have a project trained in the background, as Label Studio's Start Training does."""
     from ..loop.worker import working
 
-    number = options.project_number(project, studio_url, studio_token)
+    number = options.project_id(project, studio_url, studio_token)
+    assert number is not None
     job = _queue(home).start(number, "maskloop jobs start")
     click.echo(job.id)
     with working(home) as nobody:

@@ -34,7 +34,7 @@ def command(
     """
     from ..loop.outcome_store import OutcomeStore
 
-    number = None if project is None else options.project_number(project, studio_url, studio_token)
+    number = options.project_id(project, studio_url, studio_token)
     store = OutcomeStore(home)
     try:
         found = store.statistics(number, weeks=weeks)

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from maskloop_backend.loop.outcomes import Fate, Outcome
+from maskloop_backend.registry.history import Served
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.serving.auth import Credentials
 from maskloop_converters.samples import LabelSet
@@ -107,8 +108,8 @@ def test_a_browser_sees_the_page_and_programs_what_they_did_before(start: Any) -
 
 def test_an_empty_registry_says_what_to_do(start: Any) -> None:
     class Nothing:
-        def serving(self) -> None:
-            return None
+        def served(self) -> Served:
+            return Served()
 
         def versions(self) -> list[str]:
             return []
@@ -168,6 +169,21 @@ def test_what_is_served_and_why_and_back_again(start: Any, registry: Registry) -
     assert registry.serving() == first
     assert "rolled back on the page" in look(client).text
     assert "nothing to roll back to" in look(client).text
+
+
+def test_a_project_with_a_version_of_its_own_goes_back_alone(start: Any, registry: Registry) -> None:
+    client = start()
+    first, second = registry.versions()
+    registry.promote(first, project=7, reason="better on project 7")
+    page = look(client)
+    assert f"Project 7: {first}" in page.text
+    assert "better on project 7" in page.text
+    assert "served to project 7" in page.text
+    (fields,) = [form for action, form in page.forms if action == "page/rollback" and form["project"] == "7"]
+    assert press(client, "page/rollback", fields | {"project": "8"}).status == 403
+    assert press(client, "page/rollback", fields).status == 303
+    assert (registry.served().own(7), registry.serving()) == (None, second)
+    assert press(client, "page/rollback", fields).status == 409
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from maskloop_backend.registry.history import Served, Serving
 from maskloop_backend.serving import logs
 
 
@@ -21,11 +22,11 @@ def test_ready_is_not_health(start: Any, brightness: Any) -> None:
         gate = threading.Event()
         one = brightness()
 
-        def serving(self) -> str:
-            return str(self.one.version)
+        def served(self) -> Served:
+            return Served(Serving(self.one.version))
 
         def versions(self) -> list[str]:
-            return [self.serving()]
+            return [self.one.version]
 
         def labels(self, version: str) -> Any:
             return self.one.labels
@@ -46,8 +47,8 @@ def test_ready_is_not_health(start: Any, brightness: Any) -> None:
 
 def test_a_server_without_a_model_answers_with_what_is_missing(start: Any) -> None:
     class Nothing:
-        def serving(self) -> None:
-            return None
+        def served(self) -> Served:
+            return Served()
 
         def load(self, version: str) -> Any:
             raise AssertionError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from maskloop_converters.errors import MaskloopError
 from ...loop.outcome_store import Statistics
 from ...loop.queue import Job, JobQueue
 from ...loop.worker import describe, log_tail
-from ...registry.history import Change, Serving
+from ...registry.history import Served, Serving
 from ...registry.store import Registry
 from ...web import charts
 from ..models import Models
@@ -25,6 +25,8 @@ from .gallery import Gallery, Picture, channel_colors
 VERSIONS = 30
 JOBS = 8
 CHANGES = 20
+# With a version of their own.
+PROJECTS = 30
 # Lines of a chart, the classes with most pixels.
 CLASSES = 8
 LOG_BYTES = 8 << 10
@@ -127,29 +129,38 @@ class Overview:
     def _served(self) -> dict[str, Any]:
         announced = self._models.announced()
         found: dict[str, Any] = {"version": announced, "why": "", "other": None, "back": None, "token": ""}
-        found |= {"changes": [], "projects": [], "problem": None}
+        found |= {"changes": [], "projects": [], "more_projects": 0, "problem": None}
         try:
-            serving = self._registry.history()
+            served = self._registry.served()
         except MaskloopError as error:
             return {**found, "problem": str(error)}
-        if serving is None:
-            return {**found, "why": "It is not of this server's registry, or was chosen when the server was started."}
-        found["version"] = serving.version
-        found["why"] = _why(serving)
-        if announced is not None and announced != serving.version:
+        there = set(self._registry.versions())
+        own = sorted((number, one) for number, one in served.projects.items() if one.version is not None)
+        found["projects"] = [self._one(number, one, served, there) for number, one in own[:PROJECTS]]
+        found["more_projects"] = len(own) - len(found["projects"])
+        found["changes"] = _changes(served)
+        if served.default is None:
+            unknown = "It is not of this server's registry, or was chosen when the server was started."
+            return {**found, "why": unknown if announced else ""}
+        found |= self._one(None, served.default, served, there)
+        if announced is not None and announced != served.default.version:
             found["other"] = (
                 f"{announced} answers now: the other one is loading, cannot be loaded, or --model names this one."
             )
-        found["changes"] = [_change("all", change) for change in reversed(serving.changes[-CHANGES:])]
-        back = self._before(serving)
-        if back is not None:
-            found |= {"back": back, "token": self._tokens.make("rollback", "", str(serving.version))}
         return found
 
-    def _before(self, serving: Serving) -> str | None:
-        """Return where a rollback leads."""
-        there = set(self._registry.versions())
-        return next((name for name in reversed(serving.before) if name in there), None)
+    def _one(self, project: int | None, serving: Serving, served: Served, there: Container[str]) -> dict[str, Any]:
+        """Return what is said of what a project is served, or all without a version of their own."""
+        default = served.version()
+        back = next((name or default for name in reversed(serving.before) if (name or default) in there), None)
+        number = "" if project is None else str(project)
+        return {
+            "project": number,
+            "version": serving.version,
+            "why": _why(serving),
+            "back": back,
+            "token": self._tokens.make("rollback", number, str(serving.version)),
+        }
 
     def _versions(self) -> dict[str, Any]:
         try:
@@ -226,9 +237,21 @@ def _why(serving: Serving) -> str:
     return f"{verb} {last.at.replace('T', ' ').removesuffix('Z')}: {last.reason or 'no reason was given'}."
 
 
-def _change(whom: str, change: Change) -> dict[str, Any]:
-    at = change.at.replace("T", " ").removesuffix("Z")
-    return {"at": at, "whom": whom, "action": change.action, "version": change.version, "reason": change.reason}
+def _changes(served: Served) -> list[dict[str, Any]]:
+    """Return the last switches of the default and of all projects, the newest first."""
+    found = [("all", change) for change in (served.default.changes if served.default else ())]
+    found += [(f"project {number}", change) for number, one in served.projects.items() for change in one.changes]
+    found.sort(key=lambda pair: pair[1].at, reverse=True)
+    return [
+        {
+            "at": change.at.replace("T", " ").removesuffix("Z"),
+            "whom": whom,
+            "action": change.action,
+            "version": change.version,
+            "reason": change.reason,
+        }
+        for whom, change in found[:CHANGES]
+    ]
 
 
 def _over(job: Job) -> dict[str, Any]:
@@ -255,7 +278,8 @@ def _unreadable(error: sqlite3.Error) -> dict[str, Any]:
 
 
 def _version(row: Mapping[str, Any]) -> dict[str, Any]:
-    told = {"name": row["version"], "serving": row["serving"], "error": row.get("error")}
+    whom = [*(["all"] if row["serving"] else []), *(f"project {number}" for number in row["projects"])]
+    told = {"name": row["version"], "serving": ", ".join(whom[:PROJECTS]), "error": row.get("error")}
     if told["error"]:
         return told
     metrics = row["metrics"]

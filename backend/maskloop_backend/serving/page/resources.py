@@ -127,12 +127,15 @@ class Rollback(_Button):
         self._look = look
 
     def _do(self, fields: dict[str, str]) -> None:
-        served = fields.get("served", "")
-        self._tokens.check(fields.get("token", ""), "rollback", fields.get("project", ""), served)
+        served, whose = fields.get("served", ""), fields.get("project", "")
+        self._tokens.check(fields.get("token", ""), "rollback", whose, served)
+        # the token is of a project that the page showed, or of the default
+        project = int(whose) if whose else None
         # pressed twice, or by two people: the second time something else is served
-        if self._registry.serving() != served:
+        current = self._registry.history(project)
+        if current is None or current.version != served:
             raise RegistryError(f"{served[:100]} is not served any more; load the page again")
-        self._registry.rollback(reason="rolled back on the page")
+        self._registry.rollback(project=project, reason="rolled back on the page")
         self._look()
 
 
