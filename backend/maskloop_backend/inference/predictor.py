@@ -182,6 +182,11 @@ class Predictor:
             for job in jobs
         ]
 
+    def inputs(self, image: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+        """Yield what the network sees of an image: uint8 (1, h, w, 3), all of it or tile by tile."""
+        for piece in self._pieces(self._prepare(0, image)):
+            yield piece.pixels[None]
+
     def _prepare(self, number: int, image: NDArray[Any]) -> _Job:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise DataError(
