@@ -32,7 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "jobs": ("maskloop_backend.cli.jobs", "List, watch, start and cancel trainings in the background."),
     "rollout": ("maskloop_backend.cli.rollout", "Move a Label Studio project to a model version, and back."),
-    "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
+    "convert": (
+        "maskloop_converters.cli.convert",
+        "Convert masks between PNG, COCO RLE, TFRecord, Label Studio and others.",
+    ),
     "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),
 }
 

@@ -38,7 +38,8 @@ from . import options, quiet
     type=click.Choice(["quick", "full"]),
     default="quick",
     show_default=True,
-    help="quick keeps the first layers and trains the others on their features: minutes on a CPU; full trains all.",
+    help="quick computes the features of the layers that stay once an image and trains the last ones on them: a minute on a "
+    "CPU; full trains all.",
 )
 @click.option(
     "--promote",
@@ -56,7 +57,7 @@ from . import options, quiet
 @click.option(
     "--frozen-blocks",
     type=click.IntRange(0),
-    show_default="quick: efficientnet-lite0 11, small 3, vgg16 5",
+    show_default="quick: efficientnet-lite0 16, small 3, vgg16 5",
     help="Of the backbone.",
 )
 @click.option(

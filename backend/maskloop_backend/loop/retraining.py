@@ -56,6 +56,9 @@ PROMOTE: tuple[Promote, ...] = get_args(Promote)
 ACCEPTED_WEIGHT = 0.25
 
 
+# Crops that a quick training of a head looks at, and views whose features it keeps, about; many images have more.
+_QUICK_DRAWS, _QUICK_VIEWS = 1200, 400
+
 # What a retraining takes over from how its parent was trained.
 _KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard", "zoom")
 # Epochs are few steps on what a project has at first; an evaluation costs as much as a fifth of one.
@@ -228,7 +231,7 @@ class _Retraining:
         changed = summary(self._changes(), self._names)
         progress.phase("train")
         initial = None if self.plan.fresh else self.parent
-        settings = self._settings(initial)
+        settings = self._settings(initial, len(learned))
         judging = _Judging(self.registry, collected, held_out, progress)
         counts = collected.counts
         short = {key: changed[key] for key in ("images", "pixels", "changed", "share", "miou", "iou")}
@@ -362,9 +365,9 @@ class _Retraining:
         self.progress.moved(len(examples), len(examples))
         return changes
 
-    def _settings(self, initial: Bundle | None) -> TrainingSettings:
+    def _settings(self, initial: Bundle | None, images: int) -> TrainingSettings:
         base = TrainingSettings() if self.parent is None else _inherited(self.parent)
-        effort: dict[str, Any] = dict(_settings_of(base, self.plan.effort if initial is not None else "fresh"))
+        effort: dict[str, Any] = dict(_settings_of(base, self.plan.effort if initial is not None else "fresh", images))
         if initial is None and self.plan.effort == "quick":
             self._note("a training from new weights has no features to keep: --effort full")
         return dataclasses.replace(base, **{**effort, "seed": self.plan.seed, **self.plan.overrides})
@@ -474,7 +477,7 @@ class _Named:
         return self.segmenter.predict(images)
 
 
-def _settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"]) -> Mapping[str, Any]:
+def _settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"], images: int) -> Mapping[str, Any]:
     """Return what an effort sets; the figures are measured, see benchmarks/README.md."""
     own, entry = recipe(base.backbone), backbone(base.backbone)
     if effort == "fresh":
@@ -491,8 +494,20 @@ def _settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh
     if base.backbone == "vgg16":
         # VGG16's fc6 and fc7 are 120 M weights: on a CPU they would take longer than the backbone
         return {**quick, "frozen_blocks": len(entry.blocks), "frozen_head": base.head}
-    # up to the last block at stride 16: what follows, and the scores, cost a fifth of the whole
-    return {**quick, "frozen_blocks": sum(block.stride < 32 for block in entry.blocks)}
+    # the head and the scores alone: the blocks before them, trained on some dozen images, forget more than they learn
+    epochs = min(40, max(4, _QUICK_DRAWS // images))
+    return {
+        **quick,
+        "frozen_blocks": len(entry.blocks),
+        "backbone_rate": 1.0,
+        "learning_rate": 0.5 * own.learning_rate,
+        "epochs": epochs,
+        "evaluate_every": epochs,
+        "checkpoint_every": 100,
+        "cached_views": min(8, max(2, _QUICK_VIEWS // images)),
+        "loss_every": min(4, base.recipe.stride // 2),
+        "blended": True,
+    }
 
 
 def _precision() -> str:

@@ -17,7 +17,7 @@ from .backbones import applications, efficientnet_lite, vgg
 from .backbones.table import Backbone, backbone
 from .config import Architecture, Preprocessing
 from .preprocessing import CropLike, MirrorPad, Preprocess
-from .upsampling import DenseUpsampling, PerClassUpsampling
+from .upsampling import DenseUpsampling, PerClassUpsampling, SampledUpsampling
 from .weights.pretrained import load_pretrained
 
 # Zeros round the image, and rows and columns before the part of the scores that is kept, in the authors' networks: at a
@@ -82,7 +82,7 @@ def backbone_layers(model: keras.Model, name: str, blocks: int | None = None, *,
     return _layers_until(model, ends)
 
 
-def boundary(model: keras.Model, last: str) -> list[Any]:
+def boundary(model: keras.Model, last: str, *, narrow: bool = False) -> list[Any]:
     """Return the tensors that cross from a layer and all before it to the layers after it, up to the logits.
 
     It is what has to be kept of an image to compute its logits without the layers up to ``last``: the output of ``last``
@@ -91,6 +91,8 @@ def boundary(model: keras.Model, last: str) -> list[Any]:
     Args:
         model: what :func:`build_fcn` gave.
         last: name of a block's, or of the head's, last layer.
+        narrow: instead of an earlier map with many channels that comes of one with fewer, cell by cell, keep that one: a
+            1x1 convolution is computed again in less time than its output is read in.
     """
     end = output_of(model, last)
     inside, until = _operations_until(model, [end]), _operations_until(model, [output_of(model, LAST)])
@@ -101,20 +103,52 @@ def boundary(model: keras.Model, last: str) -> list[Any]:
         for tensor in node.input_tensors
         if tensor._keras_history.operation in inside
     }
+    if narrow:
+        before = [tensor if tensor is end else _narrowed(model, tensor) for tensor in crossing.values()]
+        crossing = {id(tensor): tensor for tensor in before}
     # the output of ``last`` first, then the others in the order of the graph
     return sorted(crossing.values(), key=lambda tensor: tensor is not end)
 
 
-def split_network(model: keras.Model, last: str) -> tuple[keras.Model, keras.Model]:
+def _narrowed(model: keras.Model, tensor: Any) -> Any:
+    """Return the map with the fewest channels that a map comes of by 1x1 convolutions and activations."""
+    nodes = {node.operation: node for node in _nodes(model)}
+    best = tensor
+    while True:
+        layer = tensor._keras_history.operation
+        pointwise = isinstance(layer, layers.Conv2D) and not isinstance(layer, layers.DepthwiseConv2D)
+        pointwise = pointwise and tuple(layer.kernel_size) == tuple(layer.strides) == (1, 1)
+        if not (pointwise or isinstance(layer, layers.ReLU | layers.Activation)):
+            return best
+        (tensor,) = nodes[layer].input_tensors
+        if tensor.shape[-1] < best.shape[-1]:
+            best = tensor
+
+
+def split_network(
+    model: keras.Model, last: str, *, narrow: bool = False, every: int = 1
+) -> tuple[keras.Model, keras.Model]:
     """Return a network in two parts that share its weights: images -> features, features -> logits.
 
     The features are what :func:`boundary` names: one tensor, or a list of several with the output of ``last`` first.
     The second part does not know the image's size: it takes sides that are multiples of 32, and its logits are those of the
     padded image.
+
+    Args:
+        model: what :func:`build_fcn` gave.
+        last: name of a block's, or of the head's, last layer.
+        narrow: see :func:`boundary`.
+        every: the second part gives the logits of every n-th row and column only and has one input more, integers (B, 2),
+            the first row and column; see :class:`~.upsampling.SampledUpsampling`. Not for the authors' networks.
     """
-    tensors = boundary(model, last)
+    tensors = boundary(model, last, narrow=narrow)
     features = tensors[0] if len(tensors) == 1 else tensors
     logits = output_of(model, LAST)
+    if every > 1:
+        scores, upsampling = logits._keras_history.operation.input, logits._keras_history.operation
+        phase = layers.Input((2,), dtype="int32", name="phase")
+        some = SampledUpsampling(upsampling, every, dtype="float32", name="sampled")(scores, phase)
+        return keras.Model(model.input, features), keras.Model([*tensors, phase], some)
     offset = model.get_layer("logits").offset
     if offset is not None:
         behind = _SURPLUS[offset] - offset

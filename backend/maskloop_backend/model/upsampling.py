@@ -89,6 +89,14 @@ def _blocks(kernel: Any, factor: int, trailing: tuple[int, ...]) -> Any:
     return ops.flip(ops.flip(ops.moveaxis(split, 2, 1), axis=0), axis=1)
 
 
+def _every(blocks: Any, every: int, phase: Any) -> Any:
+    """Return what of :func:`_blocks` makes every n-th row and column of the map, from a phase on: (2, 2, s / n, s / n, ...)."""
+    factor, trailing = blocks.shape[2] // every, tuple(blocks.shape[4:])
+    split = ops.reshape(blocks, (2, 2, factor, every, factor, every, *trailing))
+    # the rows first: their axis goes, and that of the columns moves up
+    return ops.take(ops.take(split, phase[0], axis=3), phase[1], axis=4)
+
+
 def _assemble(product: Any, scores: Any, factor: int, border: Border) -> Any:
     """Return (B, h + 1, w + 1, s, s, K) products as the (B, h * s, w * s, K) map, the outer blocks cut off.
 
@@ -133,10 +141,17 @@ class DenseUpsampling(keras.layers.Conv2DTranspose):  # type: ignore[misc]
 
     def call(self, inputs: Any) -> Any:
         """Return the upsampled map."""
-        s, k = self.factor, self.filters
+        return self._product(inputs, _blocks(self.kernel, self.factor, (self.filters, self.filters)))
+
+    def sampled(self, inputs: Any, every: int, phase: Any) -> Any:
+        """Return some pixels of the upsampled map, see :class:`SampledUpsampling`."""
+        return self._product(inputs, _every(_blocks(self.kernel, self.factor, (self.filters,) * 2), every, phase))
+
+    def _product(self, inputs: Any, blocks: Any) -> Any:
+        s, k = blocks.shape[2], self.filters
         cells = ops.concatenate(_neighbours(inputs, self.border), axis=-1)
         # (2, 2, s, s, out, in) -> (cell, in; s, s, out)
-        weights = ops.transpose(_blocks(self.kernel, s, (k, k)), (0, 1, 5, 2, 3, 4))
+        weights = ops.transpose(blocks, (0, 1, 5, 2, 3, 4))
         product = ops.matmul(cells, ops.reshape(weights, (4 * k, s * s * k)))
         batch, height, width, _ = ops.shape(cells)
         return _assemble(ops.reshape(product, (batch, height, width, s, s, k)), inputs, s, self.border)
@@ -179,12 +194,19 @@ class PerClassUpsampling(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: Any) -> Any:
         """Return the upsampled map."""
-        s, k = self.factor, inputs.shape[-1]
+        return self._product(inputs, _blocks(self.kernel, self.factor, (inputs.shape[-1],)))
+
+    def sampled(self, inputs: Any, every: int, phase: Any) -> Any:
+        """Return some pixels of the upsampled map, see :class:`SampledUpsampling`."""
+        return self._product(inputs, _every(_blocks(self.kernel, self.factor, (inputs.shape[-1],)), every, phase))
+
+    def _product(self, inputs: Any, blocks: Any) -> Any:
+        s, k = blocks.shape[2], inputs.shape[-1]
         # K products of (cells, 4) with (4, s * s)
         cells = ops.stack(_neighbours(inputs, self.border), axis=-1)
         batch, height, width = ops.shape(cells)[:3]
         cells = ops.reshape(ops.moveaxis(cells, 3, 0), (k, -1, 4))
-        weights = ops.reshape(ops.moveaxis(_blocks(self.kernel, s, (k,)), -1, 0), (k, 4, s * s))
+        weights = ops.reshape(ops.moveaxis(blocks, -1, 0), (k, 4, s * s))
         product = ops.reshape(ops.matmul(cells, weights), (k, batch, height, width, s, s))
         return _assemble(ops.moveaxis(product, 0, -1), inputs, s, self.border)
 
@@ -199,3 +221,34 @@ class PerClassUpsampling(keras.layers.Layer):  # type: ignore[misc]
         """Return the arguments that make the same layer."""
         own = {"factor": self.factor, "border": self.border}
         return {**super().get_config(), **own}
+
+
+class SampledUpsampling(keras.layers.Layer):  # type: ignore[misc]
+    """Scores (B, h, w, K) -> every n-th row and column of what an upsampling layer makes of them, (B, h * s / n, w * s / n, K).
+
+    A loss need not look at all pixels of a map whose neighbours are nearly alike: a sixteenth of them, others at every step,
+    costs a sixteenth of the time.
+
+    Args:
+        layer: whose kernel is used.
+        every: n, a divisor of half of the layer's factor.
+        **kwargs: as of keras.layers.Layer.
+    """
+
+    def __init__(self, layer: DenseUpsampling | PerClassUpsampling, every: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if every < 1 or (layer.factor // 2) % every:
+            raise ValueError(f"expected a divisor of {layer.factor // 2}, half of the factor, got {every}")
+        self.layer = layer
+        self.every = every
+
+    def call(self, scores: Any, phase: Any) -> Any:
+        """Return the pixels; the first row of ``phase``, integers (B, 2) in 0 .. n - 1, says the first row and column."""
+        return self.layer.sampled(scores, self.every, phase[0])
+
+    def compute_output_shape(
+        self, scores_shape: tuple[int | None, ...], phase_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Return the shape of the map with height and width divided by n."""
+        batch, height, width, classes = self.layer.compute_output_shape(scores_shape)
+        return (batch, *(None if side is None else side // self.every for side in (height, width)), classes)

@@ -25,9 +25,11 @@ from .settings import TrainingSettings
 
 # Bytes of features and targets on the disk; where they do not fit, there are fewer views.
 CACHE_LIMIT = 4 * 1024**3
-_FEATURES, _TARGETS, _DONE = "features-{}.f32", "targets.u8", "features.json"
+_FEATURES, _TARGETS, _DONE = "features-{}.f16", "targets.u8", "features.json"
 # Views computed at once, and between two records of how far it has come.
 _AT_ONCE, _BETWEEN = 4, 64
+# The greatest number of half precision.
+_GREATEST = float(np.finfo(np.float16).max)
 
 
 class FeatureBatches:
@@ -55,14 +57,15 @@ class FeatureBatches:
         shapes = front.compute_output_shape((1, *self.crop, 3))
         shapes = [shapes] if len(front.outputs) == 1 else shapes
         self._shapes = [tuple(int(side) for side in shape[1:]) for shape in shapes]
-        bytes_a_view = 4 * sum(int(np.prod(shape)) for shape in self._shapes) + int(np.prod(self.crop))
+        bytes_a_view = 2 * sum(int(np.prod(shape)) for shape in self._shapes) + int(np.prod(self.crop))
         self.views = min(settings.cached_views, limit // (bytes_a_view * len(examples)))
         self._examples = examples
         self._draw = draw
         self._seed = settings.seed
         self._front = front
         self._directory = directory
-        self._features: list[NDArray[np.float32]] = []
+        self._every = settings.loss_every
+        self._features: list[NDArray[np.float16]] = []
         self._targets: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def compute(self, each: Callable[[int, int], None]) -> None:
@@ -80,7 +83,7 @@ class FeatureBatches:
         done = self._done(plan)
         mode: Literal["r+", "w+"] = "r+" if done else "w+"
         self._features = [
-            np.memmap(path, np.float32, mode, shape=tuple(shape))
+            np.memmap(path, np.float16, mode, shape=tuple(shape))
             for path, shape in zip(self._files(), plan["features"], strict=True)
         ]
         self._targets = np.memmap(self._directory / _TARGETS, np.uint8, mode, shape=tuple(plan["targets"]))
@@ -93,7 +96,8 @@ class FeatureBatches:
             computed = self._front.predict_on_batch(images)
             maps = computed if isinstance(computed, list) else [computed]
             for features, values in zip(self._features, maps, strict=True):
-                features[done : following.stop] = keras.ops.convert_to_numpy(keras.ops.cast(values, "float32"))
+                whole = keras.ops.convert_to_numpy(keras.ops.cast(values, "float32"))
+                features[done : following.stop] = np.clip(whole, -_GREATEST, _GREATEST)
             done = following.stop
             if done == rows or done % _BETWEEN < _AT_ONCE:
                 self._record(plan, done)
@@ -104,13 +108,19 @@ class FeatureBatches:
 
         Returns:
             float32 (B, h / s, w / s, C) of the last frozen map at its stride s, or a list of such where score layers
-            read earlier ones, too; and int32 (B, h, w), channel or VOID.
+            read earlier ones, too; and int32 (B, h, w), channel or VOID. Where the loss looks at every n-th row and column,
+            the list ends with the first of them, int32 (B, 2), and the target has these only.
         """
         rng = np.random.default_rng((self._seed, step))
         chosen = np.array(self._draw.at(step))
         rows = chosen * self.views + rng.integers(self.views, size=len(chosen))
-        maps = [features[rows] for features in self._features]
-        return maps[0] if len(maps) == 1 else maps, self._targets[rows].astype(np.int32)
+        maps = [features[rows].astype(np.float32) for features in self._features]
+        targets = self._targets[rows].astype(np.int32)
+        if self._every > 1:
+            top, left = (int(side) for side in rng.integers(self._every, size=2))
+            phase = np.tile(np.array([top, left], np.int32), (len(chosen), 1))
+            return [*maps, phase], targets[:, top :: self._every, left :: self._every]
+        return maps[0] if len(maps) == 1 else maps, targets
 
     def _files(self) -> list[Path]:
         return [self._directory / _FEATURES.format(number) for number in range(len(self._shapes))]

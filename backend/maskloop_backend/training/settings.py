@@ -32,6 +32,11 @@ class TrainingSettings:
         frozen_head: the head keeps its weights too; all blocks must be frozen.
         cached_views: 0 passes images through the whole network at every step; more compute the frozen layers' features
             of so many random views of every image once and train the rest on them; blocks must be frozen.
+        loss_every: with cached views, the loss looks at every n-th row and column, others at each step, and the last
+            upsampling keeps its weights; n divides half of the stride. 1 looks at all of them.
+        blended: of the weights on the line from the start to the end of the training, those that are best on the validation
+            images are kept: half the way often generalises better than either (Wortsman et al.: Robust Fine-Tuning of
+            Zero-Shot Models, CVPR 2022). For trainings that start from a version.
         shrink: the weights that a training starts from are multiplied by it, 0..1; with ``perturb``, "shrink and
             perturb" (Ash, Adams 2020). 1 keeps them.
         perturb: this share of random weights is added to them, 0..1; 0 adds none.
@@ -70,6 +75,8 @@ class TrainingSettings:
     frozen_blocks: int | None = None
     frozen_head: bool = False
     cached_views: int = 0
+    loss_every: int = 1
+    blended: bool = False
     shrink: float = 1.0
     perturb: float = 0.0
     validation: float = 0.2
@@ -113,6 +120,12 @@ class TrainingSettings:
                 "cached_views",
                 self.cached_views == 0 or (self.cached_views > 0 and own.frozen_blocks > 0),
                 "0, or a whole number from 1 with frozen_blocks from 1",
+            ),
+            (
+                "loss_every",
+                self.loss_every == 1
+                or (self.loss_every > 1 and self.cached_views > 0 and (own.stride // 2) % self.loss_every == 0),
+                f"1, or with cached_views a divisor of {own.stride // 2}, half of the stride",
             ),
             ("shrink", 0 < self.shrink <= 1, "a share, 0 < shrink <= 1"),
             ("perturb", 0 <= self.perturb <= 1, "a share 0..1"),

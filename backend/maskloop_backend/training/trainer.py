@@ -31,7 +31,7 @@ from maskloop_converters.samples import Dataset
 from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import Architecture
-from ..model.fcn import backbone_layers, build_fcn, split_network
+from ..model.fcn import LAST, backbone_layers, build_fcn, split_network
 from ..model.record import ZOOMED_PIXELS, ModelRecord
 from ..registry.store import Registry
 from . import checkpoint
@@ -49,6 +49,8 @@ from .settings import TrainingSettings
 
 # An image seen larger takes more than twice the time; so much mIoU is worth that.
 _WORTH = 0.005
+# Shares of the way from the start of a training to its end.
+_BLENDS = (0.25, 0.5, 0.75)
 
 
 class TrainingError(DataError):
@@ -351,11 +353,13 @@ class _Loop:
         with self._devices.together():
             self.model = self._initial_model(initial)
         last = _freeze(self.model, settings)
+        if settings.loss_every > 1:
+            self.model.get_layer(LAST).trainable = False
         self._batches: BatchSource
         # what the steps are made with: the whole network, or the part of it that learns
         self._learner, self._features = self.model, None
         if settings.cached_views:
-            front, rest = split_network(self.model, last)
+            front, rest = split_network(self.model, last, narrow=True, every=settings.loss_every)
             features = FeatureBatches(examples, draw, settings, front, directory)
             if features.views:
                 self._learner, self._features = rest, features
@@ -377,6 +381,7 @@ class _Loop:
             )
             self._learner.compile(optimizer, cross_entropy(weights, jaccard=recipe.jaccard), jit_compile=False)
             optimizer.build(learning)
+        self._first = [ops.convert_to_numpy(v) for v in learning] if settings.blended and initial is not None else None
         if (directory / STATE_FILE).exists():
             self._restore()
 
@@ -444,6 +449,9 @@ class _Loop:
                 self._evaluate(check, events)
                 check()
                 self._save()
+            if self._first is not None and state.step == total and len(state.history) == -(-total // between):
+                self._blend(self._first, check, events)
+                self._save()
             if state.step == total or self._out_of_patience():
                 return state.step < total
             rate = settings.learning_rate_at(state.step, total)
@@ -489,18 +497,33 @@ class _Loop:
     def _evaluate(self, check: Callable[[], None], events: EventFile) -> None:
         state = self.state
         with self._learner.optimizer.averaged():
-            matrix = evaluate(self.model, self._measured, check=check)
-            evaluation = Evaluation.of(
-                matrix,
-                self._names,
-                epoch=state.step // self._steps_per_epoch,
-                loss=float(np.mean(state.losses)) if state.losses else None,
-            )
-            best = evaluation.miou > max((item.miou for item in state.history), default=-1.0)
-            if best:
-                checkpoint.write(self._directory / BEST_FILE, self.model.get_weights(), evaluation.to_json())
-        state.history.append(evaluation)
+            self._measure(check, events)
         state.losses.clear()
+
+    def _blend(self, first: list[NDArray[Any]], check: Callable[[], None], events: EventFile) -> None:
+        """Measure weights between those of the start and those of the end, and keep the best of all."""
+        with self._learner.optimizer.averaged():
+            learning = self._learner.trainable_variables
+            last = [ops.convert_to_numpy(variable) for variable in learning]
+            for share in _BLENDS:
+                for variable, start, end in zip(learning, first, last, strict=True):
+                    variable.assign(start + share * (end - start))
+                self._measure(check, events)
+
+    def _measure(self, check: Callable[[], None], events: EventFile) -> None:
+        """Measure the weights that the model has, and keep them if they are the best so far."""
+        state = self.state
+        matrix = evaluate(self.model, self._measured, check=check)
+        evaluation = Evaluation.of(
+            matrix,
+            self._names,
+            epoch=state.step // self._steps_per_epoch,
+            loss=float(np.mean(state.losses)) if state.losses else None,
+        )
+        best = evaluation.miou > max((item.miou for item in state.history), default=-1.0)
+        if best:
+            checkpoint.write(self._directory / BEST_FILE, self.model.get_weights(), evaluation.to_json())
+        state.history.append(evaluation)
         self._progress.evaluated(evaluation, best=best)
         per_class = {f"iou/{name}": iou for name, iou in evaluation.iou.items() if iou is not None}
         events.scalars(state.step, {"miou": evaluation.miou, "pixel_accuracy": evaluation.pixel_accuracy, **per_class})

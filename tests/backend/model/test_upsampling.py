@@ -10,7 +10,13 @@ import pytest
 from keras import ops
 from numpy.typing import NDArray
 
-from maskloop_backend.model.upsampling import Bilinear, DenseUpsampling, PerClassUpsampling, linear_taps
+from maskloop_backend.model.upsampling import (
+    Bilinear,
+    DenseUpsampling,
+    PerClassUpsampling,
+    SampledUpsampling,
+    linear_taps,
+)
 
 Array = NDArray[Any]
 
@@ -117,3 +123,23 @@ def test_config_round_trip(layer: Any) -> None:
     assert again.get_config() == layer.get_config()
     scores = np.ones((1, 2, 2, 4), "float32")
     np.testing.assert_array_equal(ops.convert_to_numpy(again(scores)), ops.convert_to_numpy(layer(scores)))
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize(("factor", "every"), [(4, 2), (8, 4), (16, 4)])
+def test_some_pixels_are_those_of_the_whole_map(factor: int, every: int, per_class: bool) -> None:
+    random = np.random.default_rng(3)
+    scores = random.normal(size=(2, 3, 2, 3)).astype("float32")
+    layer = PerClassUpsampling(factor) if per_class else DenseUpsampling(3, factor)
+    whole = ops.convert_to_numpy(layer(scores))
+    layer.set_weights([random.normal(size=layer.kernel.shape).astype("float32")])
+    whole = ops.convert_to_numpy(layer(scores))
+    sampled = SampledUpsampling(layer, every)
+    for top, left in ((0, 0), (1, 0), (every - 1, 1)):
+        some = ops.convert_to_numpy(sampled(scores, np.full((2, 2), (top, left), np.int32)))
+        np.testing.assert_allclose(some, whole[:, top::every, left::every], atol=1e-5)
+
+
+def test_pixels_lie_where_the_map_begins_anew() -> None:
+    with pytest.raises(ValueError, match="expected a divisor of 4, half of the factor, got 3"):
+        SampledUpsampling(DenseUpsampling(3, 8), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -60,7 +61,9 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
     loss = cross_entropy([1.0] * len(LABELS.classes))
     # the same views, through the whole network
     inputs, targets = cached.at(2)
-    rows = [int(np.flatnonzero((cached._features[0] == one).all(axis=(1, 2, 3)))[0]) for one in inputs]
+    rows = [
+        int(np.flatnonzero((cached._features[0].astype(np.float32) == one).all(axis=(1, 2, 3)))[0]) for one in inputs
+    ]
     images = np.stack([cached._view(row)[0] for row in rows]).astype(np.float32)
     results = []
     for network, batch in ((model, images), (rest, inputs)):
@@ -71,11 +74,12 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
             (logits.numpy(), [g.numpy() for g in tape.gradient(value, [v.value for v in rest.trainable_variables])])
         )
     (logits, gradients), (cached_logits, cached_gradients) = results
-    np.testing.assert_allclose(cached_logits, logits, atol=1e-5)
+    # features are kept in half precision
+    np.testing.assert_allclose(cached_logits, logits, atol=2e-3)
     assert len(gradients) == len(model.trainable_variables)
     assert any(np.abs(gradient).max() > 1e-4 for gradient in gradients)
     for one, other in zip(cached_gradients, gradients, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
 
 
 def test_earlier_maps_that_score_layers_read_are_kept_too(tmp_path: Path, examples: Examples) -> None:
@@ -90,9 +94,30 @@ def test_earlier_maps_that_score_layers_read_are_kept_too(tmp_path: Path, exampl
     cached.compute(ignore)
     inputs, _ = cached.at(1)
     assert sorted(one.shape for one in inputs) == [(3, 4, 6, 96), (3, 8, 12, 64)]
-    rows = [int(np.flatnonzero((cached._features[0] == one).all(axis=(1, 2, 3)))[0]) for one in inputs[0]]
+    rows = [
+        int(np.flatnonzero((cached._features[0].astype(np.float32) == one).all(axis=(1, 2, 3)))[0]) for one in inputs[0]
+    ]
     images = np.stack([cached._view(row)[0] for row in rows]).astype(np.float32)
-    np.testing.assert_allclose(rest(inputs), network(images), atol=1e-5)
+    np.testing.assert_allclose(rest(inputs), network(images), atol=2e-3)
+
+
+def test_a_loss_at_some_pixels_gets_the_targets_of_these(
+    tmp_path: Path, examples: Examples, model: keras.Model
+) -> None:
+    front, rest = split_network(model, "block5_pool", every=4)
+    draw = Draw(examples.ids, Emphasis(), SETTINGS.batch_size, SETTINGS.seed)
+    settings = dataclasses.replace(SETTINGS, loss_every=4)
+    cached = FeatureBatches(examples, draw, settings, front, tmp_path)
+    cached.compute(ignore)
+    phases = set()
+    for step in range(4):
+        (*maps, phase), targets = cached.at(step)
+        assert targets.shape == (3, 16, 24)
+        top, left = phase[0]
+        phases.add((int(top), int(left)))
+        whole = split_network(model, "block5_pool")[1](maps[0]).numpy()
+        np.testing.assert_allclose(rest([*maps, phase]).numpy(), whole[:, top::4, left::4], atol=1e-5)
+    assert len(phases) > 1
 
 
 def test_an_interrupted_computation_goes_on_where_it_stopped(
@@ -118,7 +143,7 @@ def test_an_interrupted_computation_goes_on_where_it_stopped(
 
 
 def test_too_little_space_means_fewer_views(tmp_path: Path, examples: Examples, model: keras.Model) -> None:
-    view = 4 * 2 * 3 * 128 + 64 * 96
+    view = 2 * 2 * 3 * 128 + 64 * 96
     assert features(examples, model, tmp_path).views == 2
     assert features(examples, model, tmp_path, limit=5 * view).views == 1
     assert features(examples, model, tmp_path, limit=2 * view).views == 0
@@ -140,6 +165,7 @@ def test_views_are_what_any_training_sees(tmp_path: Path, examples: Examples, mo
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"loss_every": 2}, "loss_every is 2; expected 1, or with cached_views a divisor of 16, half of the stride"),
         ({"cached_views": 2}, "cached_views is 2; expected 0, or a whole number from 1 with frozen_blocks from 1"),
         ({"frozen_head": True}, "frozen_head is True; expected False unless"),
         ({"backbone_rate": 0.0}, "backbone_rate is 0.0"),

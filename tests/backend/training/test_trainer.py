@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -230,6 +231,24 @@ def test_resuming_on_cached_features_gives_the_same_weights(tmp_path: Path, data
                 train(dataset, FROZEN, registry, Stop(stop), initial=parent, resume=True)
         names.append(train(dataset, FROZEN, registry, initial=parent, resume=True).version)
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("steps", [(), (3,)])
+def test_the_best_weights_between_start_and_end_are_kept(
+    tmp_path: Path, dataset: Dataset, parent: Bundle, steps: tuple[int, ...]
+) -> None:
+    """Without the last upsampling, which keeps its weights: the loss looks at some pixels only."""
+    settings = dataclasses.replace(FROZEN, blended=True, loss_every=4, learning_rate=0.05, evaluate_every=2)
+    registry = Registry(tmp_path)
+    for stop in steps:
+        with pytest.raises(TrainingInterrupted):
+            train(dataset, settings, registry, Stop(stop), initial=parent)
+    result = train(dataset, settings, registry, initial=parent, resume=True)
+    assert [evaluation.epoch for evaluation in result.history] == [2, 2, 2, 2]
+    assert result.best.miou == max(evaluation.miou for evaluation in result.history)
+    child = registry.load(result.version)
+    kernels = [bundle.model.get_layer("fc6").get_weights()[0] for bundle in (parent, child)]
+    assert (kernels[0] != kernels[1]).any()
 
 
 def test_the_backbone_learns_more_slowly_where_that_was_asked_for(

@@ -75,6 +75,23 @@ def test_a_network_in_two_parts_gives_the_same_logits(network: tuple[str, keras.
         np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
 
 
+def test_maps_of_few_channels_are_kept_instead_of_what_comes_of_them() -> None:
+    """FCN-8s on Lite0: 40, 112 and 320 channels instead of 240, 672 and 320; the logits stay, and some of them are some."""
+    model = build_fcn(Architecture(2, "efficientnet-lite0", stride=8))
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.startswith("score"):
+            layer.set_weights([random.normal(size=w.shape).astype("float32") for w in layer.weights])
+    images = random.integers(0, 256, (1, 64, 32, 3)).astype("float32")
+    whole = ops.convert_to_numpy(model(images, training=False))
+    front, rest = split_network(model, "block15_project", narrow=True)
+    assert sorted(one.shape[-1] for one in front.outputs) == [40, 112, 320]
+    np.testing.assert_allclose(ops.convert_to_numpy(rest(front(images))), whole, rtol=1e-4, atol=1e-4)
+    front, rest = split_network(model, "block15_project", narrow=True, every=4)
+    some = ops.convert_to_numpy(rest([*front(images), np.array([[1, 3]], np.int32)]))
+    np.testing.assert_allclose(some, whole[:, 1::4, 3::4], rtol=1e-4, atol=1e-4)
+
+
 def test_the_lite_networks_are_those_of_the_paper() -> None:
     lite0, lite2 = lite_blocks(1.0, 1.0), lite_blocks(1.1, 1.2)
     assert (len(lite0), len(lite2)) == (16, 21)
