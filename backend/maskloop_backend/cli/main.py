@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
     "rank": ("maskloop_backend.cli.rank", "Tell which images to label first."),
     "simulate": ("maskloop_backend.cli.simulate", "Find out which strategy saves most labels on your data."),
+    "label": ("maskloop_backend.cli.label", "Label whole datasets: a folder, a bucket, whatever fails on the way."),
     "models": (
         "maskloop_backend.cli.models",
         "List, compare, carry over and remove model versions; choose the served one.",

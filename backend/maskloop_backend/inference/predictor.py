@@ -110,6 +110,7 @@ class Predictor:
             so that label maps have the original size; None never shrinks; 'record' does what the bundle's record says.
         precision: of Keras' runtime, see :class:`~.runtimes.keras_runtime.KerasRuntime`.
         runtime: what runs the bundle's network instead, see :func:`~.runtimes.choosing.choose`; it has a precision already.
+        reason: why that one, for /health.
         tile: images of more than ``tile * tile`` pixels are predicted in tiles, of this side or of 1024 where that is
             less. A multiple of 32, which bounds the memory: 1536 needs about 1.5 GB with VGG16.
         overlap: pixels that neighbouring tiles share, a multiple of 32 below ``tile``; each keeps its half. From the
@@ -126,6 +127,7 @@ class Predictor:
         max_side: int | Literal["record"] | None = "record",
         precision: Precision = "auto",
         runtime: Runtime | None = None,
+        reason: str | None = None,
         tile: int = 1536,
         overlap: int = 256,
     ) -> None:
@@ -136,6 +138,7 @@ class Predictor:
             raise DataError(f"tile and overlap are multiples of {STRIDE}, overlap < tile; got {tile} and {overlap}")
         self._record = bundle.record
         self._runtime: Runtime = runtime or KerasRuntime(bundle, precision=precision)
+        self.runtime_reason = reason
         self._max_side = side
         labels = bundle.record.labels
         self._background = next((k for k, c in enumerate(labels.classes) if c.id == labels.background_id), None)

@@ -53,7 +53,7 @@ _chosen: dict[tuple[object, Name, Precision, bool], tuple[_Candidate, str]] = {}
 _choosing = threading.Lock()
 
 
-def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto") -> Choice:
+def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *, threads: int | None = None) -> Choice:
     """Return a bundle's network, compiled by the runtime that was asked for or, with 'auto', by the fastest.
 
     Where there is a choice it is measured, once a process and kind of network: all predict one image a few times, in
@@ -64,6 +64,7 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto") -
         name: of the runtime.
         precision: what to compute in; 'auto' is float32, or bfloat16 where the processor has it and it is faster, or int8
             where the version has it, it costs little and is the fastest.
+        threads: of OpenVINO; None takes all cores. TensorFlow's are set for a whole process, before it is imported.
 
     Raises:
         DataError: no such runtime or precision, or int8 of a version that has none, or of Keras.
@@ -73,20 +74,20 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto") -
     if name not in ("auto", "keras", "openvino"):
         raise DataError(f"there is no runtime {name!r}; there are: auto, keras, openvino")
     if name == "openvino" and (precision != "auto" or not _may_quantize(bundle)):
-        return Choice(OpenVinoRuntime(bundle, precision=precision), "asked for")
+        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "asked for")
     if precision == "int8":
         # nothing else computes in it
         if name == "keras":
             KerasRuntime(bundle, precision=precision)
-        return Choice(OpenVinoRuntime(bundle, precision=precision), "int8 was asked for")
+        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "int8 was asked for")
     key = (bundle.record.architecture, name, precision, _may_quantize(bundle))
     with _choosing:
         if key not in _chosen:
-            choice = _fastest(bundle, name, precision)
+            choice = _fastest(bundle, name, precision, threads)
             _chosen[key] = ((choice.runtime.name, choice.runtime.precision), choice.reason)
             return choice
         candidate, reason = _chosen[key]
-    return Choice(_made(bundle, candidate), reason)
+    return Choice(_made(bundle, candidate, threads), reason)
 
 
 def _may_quantize(bundle: Bundle) -> bool:
@@ -119,14 +120,14 @@ def _candidates(bundle: Bundle, name: Name, precision: Precision) -> tuple[list[
     return found, notes
 
 
-def _fastest(bundle: Bundle, name: Name, precision: Precision) -> Choice:
+def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | None) -> Choice:
     (first, *others), notes = _candidates(bundle, name, precision)
-    reference = _made(bundle, first)
+    reference = _made(bundle, first, threads)
     image = _image()
     runtimes: list[Runtime] = [reference]
     for candidate in others:
         try:
-            runtime = _made(bundle, candidate)
+            runtime = _made(bundle, candidate, threads)
             runtime.prepare(*image.shape[:3])
             differing = float(np.mean(reference.labels(image)[0] != runtime.labels(image)[0]))
         except Exception as error:  # noqa: BLE001 - whatever another cannot convert or run, the reference can
@@ -148,11 +149,11 @@ def _fastest(bundle: Bundle, name: Name, precision: Precision) -> Choice:
     return Choice(runtimes[best], "; ".join([f"measured at {width} x {height}: {', '.join(times)}", *notes]))
 
 
-def _made(bundle: Bundle, candidate: _Candidate) -> Runtime:
+def _made(bundle: Bundle, candidate: _Candidate, threads: int | None) -> Runtime:
     name, precision = candidate
     if name == "keras":
         return KerasRuntime(bundle, precision=precision)
-    return OpenVinoRuntime(bundle, precision=precision)
+    return OpenVinoRuntime(bundle, precision=precision, threads=threads)
 
 
 def _title(name: str, precision: str) -> str:

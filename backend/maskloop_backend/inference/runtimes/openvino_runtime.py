@@ -79,6 +79,7 @@ class OpenVinoRuntime:
         bundle: the model, in float32.
         precision: 'bfloat16' only helps where the processor has it; 'auto' looks. 'int8' is for versions that were
             quantised.
+        threads: to compute with; None takes all cores.
 
     Raises:
         DataError: no such precision, or int8 of a version that has none.
@@ -88,7 +89,7 @@ class OpenVinoRuntime:
     name = "openvino"
     static_shapes = False
 
-    def __init__(self, bundle: Bundle, *, precision: Precision = "auto") -> None:
+    def __init__(self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None) -> None:
         checked(precision)
         if precision == "int8" and bundle.int8 is None:
             raise quantized.missing(bundle.version)
@@ -98,12 +99,13 @@ class OpenVinoRuntime:
             self.precision = "bfloat16" if cpu_has_bfloat16() else "float32"
         else:
             self.precision = precision
+        self._threads = threads
         self._tail = Tail.of(bundle.model)
         if precision == "int8" and bundle.int8 is not None:
             self._scores = read_graph(bundle.int8.graph)
         else:
             self._scores = scores_graph(bundle.model)
-        self._labels = _Compiled(labels_graph(self._scores, self._tail), self.precision)
+        self._labels = self._compiled(labels_graph(self._scores, self._tail))
         # only resized images of rare sizes need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
@@ -133,15 +135,18 @@ class OpenVinoRuntime:
                 return index, confidence
         with self._first:
             if self._logits is None:
-                self._logits = _Compiled(logits_graph(self._scores, self._tail), self.precision)
+                self._logits = self._compiled(logits_graph(self._scores, self._tail))
         (logits,) = self._logits(images)
         return self._enlarge(logits[:, inner[0], inner[1]], height, width)
 
+    def _compiled(self, graph: Any, shape: tuple[int, ...] | None = None) -> _Compiled:
+        return _Compiled(graph, self.precision, self._threads, shape)
+
     def _own_labels(self, shape: tuple[int, ...]) -> _Compiled:
-        return _Compiled(labels_graph(self._scores, self._tail), self.precision, shape)
+        return self._compiled(labels_graph(self._scores, self._tail), shape)
 
     def _own_enlarged(self, shape: tuple[int, ...], inner: tuple[slice, slice], size: tuple[int, int]) -> _Compiled:
-        return _Compiled(enlarged_graph(self._scores, self._tail, inner, size), self.precision, shape)
+        return self._compiled(enlarged_graph(self._scores, self._tail, inner, size), shape)
 
 
 class _BySize:
@@ -202,10 +207,13 @@ class _Compiled:
     Args:
         graph: images in, any outputs. It is changed where a shape is given.
         precision: what to compute in.
+        threads: to compute with; None takes all cores.
         shape: (B, H, W) of all images that will come; None takes any.
     """
 
-    def __init__(self, graph: Any, precision: Computed, shape: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, graph: Any, precision: Computed, threads: int | None, shape: tuple[int, ...] | None = None
+    ) -> None:
         if shape is not None:
             graph.reshape({graph.inputs[0]: [*shape, 3]})
         options = {
@@ -213,6 +221,7 @@ class _Compiled:
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             # trainings and other programs run beside a server: a thread that is bound to a busy core waits
             "ENABLE_CPU_PINNING": False,
+            **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
         }
         self._compiled = import_openvino().Core().compile_model(graph, "CPU", options)
         self._outputs = list(self._compiled.outputs)

@@ -176,7 +176,7 @@ def test_zeros_round_the_image() -> None:
     model = keras.Model(image, CropLike(31, name="logits")(full, image))
     images = pictures(1, 45, 70)
     graph = openvino_graphs.logits_graph(openvino_graphs.scores_graph(model), openvino_graphs.Tail.of(model))
-    (found,) = openvino_runtime._Compiled(graph, "float32")(images)
+    (found,) = openvino_runtime._Compiled(graph, "float32", None)(images)
     expected = keras.ops.convert_to_numpy(model(images))
     assert found.shape == expected.shape == (1, 45, 70, 4)
     np.testing.assert_allclose(found, expected, atol=1e-3)
