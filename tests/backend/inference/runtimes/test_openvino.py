@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -333,3 +334,19 @@ def test_the_server_says_what_runs(bundle: Bundle, tmp_path: Path) -> None:
     assert models.runtime is None
     models.get(60)
     assert models.runtime == "openvino, float32"
+    assert models.runtime_reason == "asked for"
+
+
+@needs_openvino
+@pytest.mark.usefixtures("unmeasured")
+def test_doctor_measures_as_the_server_does(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(tmp_path)
+    version = registry.add(bundle)
+    registry.promote(version)
+    monkeypatch.setattr(choosing, "_in_turns", lambda calls: [1 / (k + 1) for k, _ in enumerate(calls)])
+    result = CliRunner().invoke(cli, ["doctor", "--runtime", "--home", str(tmp_path), "--json"])
+    assert result.exit_code == 0, result.output
+    (finding,) = json.loads(result.stdout)
+    assert (finding["level"], finding["subject"]) == ("ok", "runtime")
+    assert finding["message"].startswith(f"{version}: openvino, ")
+    assert "measured at 512 x 384" in finding["message"]
