@@ -203,6 +203,10 @@ class Server:
         outcomes = self.pipeline.run(self.job(tasks, label_config, project, context))
         return [orjson.loads(outcome.body) for outcome in outcomes if outcome is not None]
 
+    def runs(self) -> dict[str, str | None]:
+        """Return what runs the model, and why."""
+        return {"runtime": self.models.runtime, "runtime_reason": self.models.runtime_reason}
+
     def setup(
         self, project: Any, label_config: str, hostname: str | None, token: str | None
     ) -> tuple[str, LabelMapping]:
@@ -405,7 +409,7 @@ class _Health(_Resource):
         models = self._server.models
         version = models.announced()
         projects = {str(number): own for number, own in models.own.items()}
-        said = {"model": models.state, "model_version": version, "projects": projects, "runtime": models.runtime}
+        said = {"model": models.state, "model_version": version, "projects": projects, **self._server.runs()}
         _json(resp, {"status": "UP", "model_class": "maskloop", **said})
 
 
@@ -444,6 +448,7 @@ class _Setup(_Resource):
             resp,
             {
                 "model_version": version,
+                **server.runs(),
                 "missing_labels": mapping.missing,
                 "unused_labels": mapping.unused,
                 "notes": mapping.notes,

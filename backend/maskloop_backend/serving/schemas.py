@@ -105,6 +105,7 @@ class HealthResponse(BaseModel):
     runtime: str | None = Field(
         description="what runs the model, and its precision: 'openvino, bfloat16'; null: none yet"
     )
+    runtime_reason: str | None = Field(description="why that one: what was measured, or that it was asked for")
 
 
 class PredictResponse(BaseModel):
