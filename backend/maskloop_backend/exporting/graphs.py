@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,8 @@ from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.formats.labels import color_table
 
 from ..inference.runtimes.deciding import decide, decide_planes
-from ..inference.runtimes.openvino_runtime import RuntimeUnavailableError, openvino_module, unavailable
+from ..inference.runtimes.openvino_graphs import Tail, import_openvino, labels_graph, scores_graph
+from ..inference.runtimes.openvino_runtime import RuntimeUnavailableError, unavailable
 from ..inference.runtimes.saved_graph import graph_of, write_saved_model
 from ..model.bundle import Bundle
 from ..model.record import ModelRecord
@@ -133,12 +133,10 @@ def _write_beside(folder: Path, told: dict[str, Any]) -> None:
 
 
 def _openvino(bundle: Bundle, folder: Path, told: dict[str, Any]) -> None:
-    openvino = openvino_module()
-    with tempfile.TemporaryDirectory(prefix="maskloop-export-") as aside:
-        write_saved_model(bundle.model, _named(decide_planes), Path(aside))
-        graph = openvino.Core().read_model(aside)
-        graph.set_rt_info(json.dumps(told), KEY)
-        openvino.save_model(graph, str(folder / "model.xml"), compress_to_fp16=False)
+    graph = labels_graph(scores_graph(bundle.model), Tail.of(bundle.model))
+    graph.outputs[0].set_names({"label_map"})
+    graph.set_rt_info(json.dumps(told), KEY)
+    import_openvino().save_model(graph, str(folder / "model.xml"), compress_to_fp16=False)
     _write_beside(folder, told)
 
 

@@ -66,6 +66,8 @@ class Settings:
         effort: of trainings, 'quick' or 'full', see `maskloop retrain`.
         rollout: whether a version that a training promoted is shown in its project at once.
         training_command: what `retrain` and its options are appended to.
+        drain_delay: seconds between the first word of stopping in /ready and the first refused prediction: whoever sends
+            requests here is to notice by then.
         grace: seconds for which a stopping server lets running predictions finish.
     """
 
@@ -107,6 +109,7 @@ class Settings:
     effort: str = "quick"
     rollout: bool = True
     training_command: tuple[str, ...] = COMMAND
+    drain_delay: float = 0.0
     grace: float = 30.0
 
     def body_limit(self, path: str) -> int:
