@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List, compare, carry over and remove model versions; choose the served one.",
     ),
     "jobs": ("maskloop_backend.cli.jobs", "List, watch, start and cancel trainings in the background."),
+    "live": ("maskloop_backend.cli.live", "Turn live versions (`serve --live`) off and on while servers run."),
     "rollout": ("maskloop_backend.cli.rollout", "Move a Label Studio project to a model version, and back."),
     "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
     "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),

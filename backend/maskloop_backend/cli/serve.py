@@ -111,6 +111,14 @@ from . import options, quiet
     default=True,
     help="Show a version that a training promoted in its project at once, see `maskloop rollout`.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    envvar="MASKLOOP_LIVE",
+    show_envvar=True,
+    help="After each submit, refit the model's last layers for the project within seconds; the next task that is opened shows "
+    "that live version's masks. It is never promoted; `maskloop live off` removes it at once.",
+)
 @click.option("--training/--no-training", default=True, help="Do not train in the background.")
 def command(
     home: Path,

@@ -29,11 +29,12 @@ from .auth import names_loopback
 from .batching import Batcher
 from .cache import PredictionCache
 from .limits import Refusal, parse, read_body, reason_phrase
+from .live import Live
 from .logs import LONGEST, log
 from .metrics import Metrics
 from .models import Models, ModelSource
 from .pipeline import Job, Outcome, Pipeline
-from .projects import Projects, project_id
+from .projects import Projects, number_of, project_id
 from .rollouts import Rollouts
 from .settings import Settings
 
@@ -92,6 +93,11 @@ class Admission:
             self._metrics.predicting.set(self._running)
             self._changed.notify_all()
 
+    def give_way(self, seconds: float) -> None:
+        """Wait while requests are inside, so many seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0 or self._closed, seconds)
+
     def close(self, timeout: float) -> bool:
         """Let nobody in any more and wait for those inside; return whether all left in time."""
         with self._changed:
@@ -145,6 +151,16 @@ class Server:
             studio_url=settings.studio_url,
         )
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
+        self.live: Live | None = None
+        if settings.live:
+            self.live = Live(
+                settings.home,
+                lambda project: self.models.announced(),
+                self.studio,
+                self.projects.fetcher,
+                self.admission.give_way,
+            )
+            self.live.start()
         self.models.look()
         if settings.training:
             self.worker.start()
@@ -189,6 +205,8 @@ class Server:
         announced = self.models.require()
         self.projects.mapping(xml, announced, self.models.labels(announced))
         segmenter = self.models.get(self.settings.model_wait)
+        if self.live is not None:
+            segmenter = self.live.of(number_of(project), segmenter)
         mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
         return Job(tasks, segmenter, mapping, self.projects.fetcher(project), context, self.options)
 
@@ -219,7 +237,11 @@ class Server:
         # a training may have waited for the token
         self.worker.wake()
         version = self.models.require()
-        return version, self.projects.mapping(label_config, version, self.models.labels(version))
+        mapping = self.projects.mapping(label_config, version, self.models.labels(version))
+        if self.live is not None:
+            self.live.expect(number_of(project))
+            version = self.live.version(number_of(project), version)
+        return version, mapping
 
     def notice(self, event: schemas.WebhookRequest) -> TrainingJob | None:
         """Take in a webhook's event; return the project's job that waits or runs, None where there is none.
@@ -235,6 +257,8 @@ class Server:
             raise Refusal(507, f"The event could not be stored: {error}") from error
         self.worker.wake()
         self.metrics.events.labels(known_action(event)).inc()
+        if self.live is not None:
+            self.live.notice(event.action, event.project_number, event.annotated)
         return job
 
     def versions(self) -> list[str]:
@@ -250,6 +274,8 @@ class Server:
     def close(self) -> None:
         """Stop the threads and close the queue; a training that runs goes on."""
         self.admission.close(0)
+        if self.live is not None:
+            self.live.close()
         self.worker.stop()
         self.rollouts.stop()
         self.batcher.close()
@@ -389,7 +415,9 @@ class _Health(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         models = self._server.models
         version = models.announced()
+        live = self._server.live
         said = {"model": models.state, "model_version": version, "runtime": models.runtime}
+        said["live"] = None if live is None else "on" if live.on else "off"
         _json(resp, {"status": "UP", "model_class": "maskloop", **said})
 
 

@@ -181,6 +181,12 @@ def _digest(xml: str) -> str:
     return hashlib.sha256(xml.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def number_of(project: Any) -> int | None:
+    """Return a project's id as a number, None where it is none."""
+    text = project_id(project)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def project_id(project: Any) -> str:
     """Return a project's id: Label Studio sends '5.1795333547' (id and time), older ones 5."""
     return str(project).partition(".")[0] if project is not None else ""
