@@ -1,7 +1,7 @@
 # make demo   see the whole loop on an embedded sample, in a real Label Studio (Ctrl-C stops it)
 # make test   install what the tests need, run them all in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
 # make dev    a virtual environment in .venv with everything for development
-# make check  ruff, formatting, mypy
+# make check  ruff, formatting, mypy, who imports whom
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
@@ -41,6 +41,7 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

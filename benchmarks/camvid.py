@@ -1,8 +1,8 @@
 """Train FCNs on CamVid's 367 training images and measure them on the 101 validation images, 11 classes, 360 x 480.
 
-    python benchmarks/camvid.py train CAMVID --home HOME                              # the default recipe
-    python benchmarks/camvid.py train CAMVID --home HOME stride=32 epochs=12          # any training setting
-    python benchmarks/camvid.py train CAMVID --home HOME --drive 0001TP               # train on the other drives, measure on this
+    python benchmarks/camvid.py train CAMVID --home HOME                                   # the default recipe
+    python benchmarks/camvid.py train CAMVID stride=32 epochs=12 --home HOME               # any training setting
+    python benchmarks/camvid.py train CAMVID --home HOME --drive 0001TP                    # train on the other drives, measure on this
     python benchmarks/camvid.py table HOME > rows.md
     python benchmarks/camvid.py pictures CAMVID --home HOME --version VERSION --out FOLDER
 

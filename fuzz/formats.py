@@ -39,14 +39,21 @@ from maskloop_converters.registry import FORMATS
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
 MEMORY = 1 << 30  # address space beyond what is mapped at the start; more is a failure
 SECONDS = 10  # for one dataset of three small images
-TEXTS = frozenset({".json", ".jsonl", ".xml", ".txt", ".pbtxt"})
+TEXTS = frozenset({".json", ".jsonl", ".xml", ".txt", ".pbtxt", ".yaml"})
 
 WRITTEN: dict[str, list[dict[str, Any]]] = {
-    "png": [{"masks": m} for m in ("auto", "index", "color", "binary")] + [{"layout": n} for n in ("voc", "camvid")],
+    "png": [{"masks": m} for m in ("auto", "index", "color", "binary")]
+    + [{"layout": n} for n in ("voc", "camvid", "ultralytics")],
     "coco": [{}, {"compressed": False}, {"kind": "panoptic"}],
     "tfrecord": [{"schema": s} for s in ("segmentation", "panoptic", "detection", "tfds")] + [{"compression": "GZIP"}],
     "labelstudio": [{}, {"kind": "predictions"}, {"encoding": "bitmask"}],
+    "cvat": [{}],
+    "yolo": [{}],
 }
+
+
+CVAT_SHAPES = b"""<box label="car" xtl="1" ytl="2" xbr="5.5" ybr="9" rotation="30"/><ellipse label="sky" cx="4" cy="5" rx="3" ry="2"/>
+<polygon label="road" points="1,1;9,2.5;4,9" z_order="-2"/><tag label="car"/>"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,11 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 (bare / "maskloop.jsonl").unlink()
                 found.append(Seed(tree(bare), ""))
             found.append(Seed(tree(path), ""))
+    if name == "cvat":  # as CVAT exports it, without what only we read
+        for seed in list(found):
+            files = {n: b"\n".join(x for x in d.splitlines() if b"<maskloop>" not in x) for n, d in seed.files.items()}
+            files["annotations.xml"] = files["annotations.xml"].replace(b"</image>", CVAT_SHAPES + b"</image>")
+            found.append(Seed(seed.files | {"annotations.xml": files["annotations.xml"]}, seed.entry))
     if name == "labelstudio":
         found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
     return found

@@ -24,6 +24,7 @@ HEAVY = {"tensorflow", "keras", "jax", "torch", "label_studio_sdk", "scipy", "cv
         ["evaluate", "--help"],
         ["retrain", "--help"],
         ["rank", "--help"],
+        ["label", "--help"],
         ["simulate", "--help"],
     ],
 )
@@ -41,4 +42,6 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert not loaded & HEAVY
     # the options of convert come from the formats' own functions, which need arrays
-    assert "numpy" not in loaded or arguments[0] in ("convert", "inspect", "models", "evaluate"), "it needs no arrays"
+    assert "numpy" not in loaded or arguments[0] in ("convert", "inspect", "models", "evaluate", "label"), (
+        "it needs no arrays"
+    )

@@ -16,6 +16,7 @@ from .atomic import staged
 from .errors import DataError, OptionError, OutputExistsError, TargetError
 from .formats.gate import Gate, SampleWriter
 from .formats.outputs import check_replaceable
+from .formats.reduction import Reduced
 from .options import checked
 from .registry import load_format
 from .relabel import relabel
@@ -107,7 +108,7 @@ def convert(
     Args:
         source: file or folder.
         target: the folder or file to make.
-        to: 'png', 'coco', 'tfrecord' or 'labelstudio'.
+        to: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.FORMATS``).
         source_format: likewise; None finds out.
         read_options: of the source format's ``read``.
         write_options: of the target format's ``write``.
@@ -170,6 +171,8 @@ def convert(
                 part = part_of[number] if split else ""
                 if gates[part].write(sample, parts[part] if verify else parts[part].writer):
                     counter.step(sample)
+        if split and (join_parts := getattr(load_format(to), "join_parts", None)):
+            join_parts(aside, heads, options)
         report.parts = {part: own.writer.report for part, own in parts.items()}
         report.skipped.merge(dataset.skipped)
         report.skipped.merge(policy.skipped)
@@ -223,7 +226,10 @@ class _Part:
     noted: Noted = field(init=False)
 
     def __post_init__(self) -> None:
-        self.noted = Noted(self.head, self.to, self.options)
+        if isinstance(self.writer, Reduced):
+            self.noted = Noted(self.writer.head, self.to, self.options, ordered=False)
+        else:
+            self.noted = Noted(self.head, self.to, self.options)
 
     @property
     def report(self) -> WriteReport:
@@ -233,7 +239,10 @@ class _Part:
         """Write a sample and note what it was."""
         losses = self.report.losses.total
         self.writer.write(sample)
-        self.noted.add(sample, lossy=self.report.losses.total != losses)
+        if isinstance(self.writer, Reduced):
+            self.noted.add(self.writer.held(), lossy=False)
+        else:
+            self.noted.add(sample, lossy=self.report.losses.total != losses)
 
 
 def _keep_alone(path: Path, head: Dataset, to: str, report: ConversionReport) -> None:

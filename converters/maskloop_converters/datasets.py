@@ -58,7 +58,7 @@ def read(path: str | Path, format: str | None = None, **options: Any) -> Dataset
 
     Args:
         path: file or folder.
-        format: 'png', 'coco', 'tfrecord' or 'labelstudio'; None finds out.
+        format: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.FORMATS``); None finds out.
         **options: of the format's own ``read``, e.g. ``split``, ``labels``, ``on_error``, ``soft``.
 
     Raises:
@@ -101,7 +101,7 @@ def write(
     Args:
         dataset: is read once, a sample at a time.
         path: the folder or file to make; it appears whole or not at all.
-        format: 'png', 'coco', 'tfrecord' or 'labelstudio'.
+        format: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.FORMATS``).
         on_error: 'fail' stops at the first sample that cannot be written and read again (regions and masks of different
             number, an id that stands twice, an unknown label, ...), 'skip' leaves it out and counts it.
         **options: of the format's own ``write``, e.g. ``overwrite``, ``images``, ``masks``, ``schema``.

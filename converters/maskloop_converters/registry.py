@@ -12,6 +12,8 @@ FORMATS: dict[str, str] = {
     "coco": "maskloop_converters.formats.coco",
     "tfrecord": "maskloop_converters.formats.tfrecord",
     "labelstudio": "maskloop_converters.formats.labelstudio",
+    "cvat": "maskloop_converters.formats.cvat",
+    "yolo": "maskloop_converters.formats.yolo",
 }
 
 

@@ -235,7 +235,7 @@ class Dataset:
     Attributes:
         labels: the classes.
         samples: iterate it as often as needed; every iteration reads the files anew.
-        format: 'png', 'coco', 'tfrecord', 'labelstudio', or '' for one made in memory.
+        format: 'png', 'coco', ... (``registry.FORMATS``), or '' for one made in memory.
         count: the number of samples where it is known without reading them, else None.
         split: name of the part this is ('train', 'val'), None where there is one part.
         attributes: what else the source says of the whole dataset (COCO's info and licences), JSON values by name.

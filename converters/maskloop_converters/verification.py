@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,12 @@ class Noted:
         dataset: its head: labels, name of the part, attributes.
         to: the format that is written.
         options: of the writer.
+        ordered: whether samples come back in the order in which they were written; formats without a list of them have
+            the order of their files' names.
     """
 
-    def __init__(self, dataset: Dataset, to: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, dataset: Dataset, to: str, options: Mapping[str, Any], *, ordered: bool = True) -> None:
+        self._ordered = ordered
         self._dataset = dataset
         self._format = to
         self._images = options.get("images")
@@ -69,10 +72,12 @@ class Noted:
             if before != after
         ]
         count = 0
-        for wanted, got in zip_longest(self._samples, found):
+        pairs: Iterator[tuple[tuple[str, dict[str, bytes]] | None, Sample | None]]
+        pairs = zip_longest(self._samples, found) if self._ordered else self._by_id(found)
+        for wanted, got in pairs:
             count += 1
             if wanted is None or got is None:
-                name = got.id if wanted is None else wanted[0]
+                name = wanted[0] if wanted is not None else got.id if got is not None else ""
                 different.append(f"{name}: {'not in the output' if got is None else 'not in the input'}")
             elif reason := self._difference(wanted, got, found.labels, left_out):
                 different.append(f"{wanted[0]}: {reason}")
@@ -82,6 +87,14 @@ class Noted:
                 f"{len(different)} of {count} samples came back different and the output was not put in place: {shown}"
             )
         return count, left_out
+
+    def _by_id(self, found: Dataset) -> Iterator[tuple[tuple[str, dict[str, bytes]] | None, Sample | None]]:
+        """Yield what was written and what is read of each sample."""
+        waiting = dict(self._samples)
+        for sample in found:
+            aspects = waiting.pop(sample.id, None)
+            yield (None if aspects is None else (sample.id, aspects)), sample
+        yield from ((sample, None) for sample in waiting.items())
 
     def _options(self) -> dict[str, Any]:
         return {"soft": True} if self._soft and "soft" in declared(self._format, "read") else {}

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from . import attack, hold
-from .rig import CONFIG, MIB, Rig, Server, Waits, data_uri, png, predict_body
+from .rig import CONFIG, MIB, Rig, Server, Waits, at_work, data_uri, png, predict_body
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
@@ -61,9 +61,9 @@ def gives_images(connection: Connection) -> None:
 @contextlib.contextmanager
 def annotators(server: Server, host: HostileHost, count: int, think: float) -> Iterator[Waits]:
     """Let so many people open tasks whose images lie on an honest host until the block ends."""
-    waits, over = Waits(), threading.Event()
+    waits = Waits()
 
-    def work() -> None:
+    def work(_: int, over: threading.Event) -> None:
         while not over.is_set():
             began = time.monotonic()
             try:
@@ -75,15 +75,8 @@ def annotators(server: Server, host: HostileHost, count: int, think: float) -> I
             waits.seconds.append((began, time.monotonic() - began))
             over.wait(think)
 
-    people = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-    for person in people:
-        person.start()
-    try:
+    with at_work(count, work):
         yield waits
-    finally:
-        over.set()
-        for person in people:
-            person.join()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,8 @@ class Server:
             size: of their images, height and width in pixels.
         """
         waits = Waits()
-        over = threading.Event()
 
-        def work(number: int) -> None:
+        def work(number: int, over: threading.Event) -> None:
             # they do not all come in the same moment
             over.wait(think * number / count)
             while not over.is_set():
@@ -174,23 +173,15 @@ class Server:
                     waits.seconds.append((began, seconds))
                 over.wait(think)
 
-        people = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(count)]
-        for person in people:
-            person.start()
-        try:
+        with at_work(count, work):
             yield waits
-        finally:
-            over.set()
-            for person in people:
-                person.join()
 
     @contextlib.contextmanager
     def health(self, every: float = 0.05) -> Iterator[Waits]:
         """Ask for /health again and again until the block ends, as Label Studio does; it allows 1 s."""
         waits = Waits()
-        over = threading.Event()
 
-        def ask() -> None:
+        def ask(_: int, over: threading.Event) -> None:
             while not over.is_set():
                 began = time.monotonic()
                 try:
@@ -202,13 +193,8 @@ class Server:
                 waits.seconds.append((began, time.monotonic() - began))
                 over.wait(every)
 
-        asker = threading.Thread(target=ask, daemon=True)
-        asker.start()
-        try:
+        with at_work(1, ask):
             yield waits
-        finally:
-            over.set()
-            asker.join()
 
 
 # images of all annotators of all servers
@@ -237,6 +223,26 @@ class Waits:
         """The wait in seconds that 95 of 100 do not exceed."""
         ordered = sorted(seconds for _, seconds in self.seconds)
         return ordered[math.ceil(0.95 * len(ordered)) - 1] if ordered else 0.0
+
+
+@contextlib.contextmanager
+def at_work(count: int, work: Callable[[int, threading.Event], None]) -> Iterator[None]:
+    """Let so many threads work until the block ends.
+
+    Args:
+        count: of threads.
+        work: gets the thread's number, from 0, and an event: when it is set, the work is to end.
+    """
+    over = threading.Event()
+    people = [threading.Thread(target=work, args=(number, over), daemon=True) for number in range(count)]
+    for person in people:
+        person.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for person in people:
+            person.join()
 
 
 class Rig:

@@ -50,6 +50,8 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
         # what is computed is compared with what the tests compute, to the pixel
         "MASKLOOP_RUNTIME": "keras",
         "MASKLOOP_PRECISION": "float32",
+        # and what is pre-filled is compared with all that the model says
+        "MASKLOOP_CONFIDENCE_BELOW": "0",
         **(extra or {}),
     }
 

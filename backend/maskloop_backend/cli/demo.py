@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 
 @click.command
@@ -20,9 +21,10 @@ from . import options, quiet
     type=click.IntRange(0, 65535),
     help="Port of Label Studio on this machine.  [default: a free one]",
 )
+@options.confidence_below
 @click.option("--exit-when-ready", is_flag=True, help="Stop everything as soon as all tasks have their masks.")
 @options.json_output
-def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) -> None:
+def command(home: Path, studio_port: int, below: float, exit_when_ready: bool, as_json: bool) -> None:
     """See the whole loop on drawn street scenes, in a real Label Studio.
 
     Draws scenes, trains an FCN-8s on them (about a minute on two cores), installs Label Studio into a virtual
@@ -54,6 +56,7 @@ def command(home: Path, studio_port: int, exit_when_ready: bool, as_json: bool) 
     with run.running(
         home,
         studio_port=studio_port,
+        below=below,
         say=lambda line: click.echo(line, err=True),
         training=TerminalProgress,
         retrieval=lambda: bar("tasks"),

@@ -10,7 +10,8 @@ import click
 
 from maskloop_converters.cli import options as reading
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 if TYPE_CHECKING:
     from ..evaluation.assessment import Assessment

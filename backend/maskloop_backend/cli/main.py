@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
     "rank": ("maskloop_backend.cli.rank", "Tell which images to label first."),
     "simulate": ("maskloop_backend.cli.simulate", "Find out which strategy saves most labels on your data."),
+    "label": ("maskloop_backend.cli.label", "Label whole datasets: a folder, a bucket, whatever fails on the way."),
     "models": (
         "maskloop_backend.cli.models",
         "List, compare, carry over and remove model versions; choose the served one.",
@@ -33,7 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "jobs": ("maskloop_backend.cli.jobs", "List, watch, start and cancel trainings in the background."),
     "live": ("maskloop_backend.cli.live", "Turn live versions (`serve --live`) off and on while servers run."),
     "rollout": ("maskloop_backend.cli.rollout", "Move a Label Studio project to a model version, and back."),
-    "convert": ("maskloop_converters.cli.convert", "Convert masks between PNG, COCO RLE, TFRecord and Label Studio."),
+    "convert": (
+        "maskloop_converters.cli.convert",
+        "Convert masks between PNG, COCO RLE, TFRecord, Label Studio and others.",
+    ),
     "inspect": ("maskloop_converters.cli.inspect", "Count, check and draw what a dataset holds."),
 }
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from .. import quiet
 from ..registry import Registry
 from ..registry.difference import difference
-from . import options, quiet
+from . import options
 
 
 @click.group(name="models", short_help="List, compare, carry over and remove model versions; choose the served one.")
@@ -23,7 +24,7 @@ def command() -> None:
 @options.home
 @options.json_output
 def list_versions(home: Path, as_json: bool) -> None:
-    """List the versions, oldest first; the one that is served has a star."""
+    """List the versions, oldest first; the default has a star, and projects with a version of their own stand beside it."""
     rows = Registry(home).summary()
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
@@ -36,7 +37,9 @@ def list_versions(home: Path, as_json: bool) -> None:
             click.echo(f"{star} {row['version']}  {row['error']}")
         else:
             classes = f"{len(row['labels'])} classes"
-            click.echo("  ".join(filter(None, [f"{star} {row['version']}", row["created"], classes, _metrics(row)])))
+            whom = f"project {', '.join(map(str, row['projects']))}" if row["projects"] else ""
+            shown = [f"{star} {row['version']}", row["created"], classes, _metrics(row), whom]
+            click.echo("  ".join(filter(None, shown)))
 
 
 @command.command()
@@ -56,20 +59,74 @@ def show(version: str, home: Path, as_json: bool) -> None:
 
 @command.command()
 @click.argument("version")
+@options.served_project
+@options.studio_url
+@options.studio_token
 @click.option("--reason", default="", help="Why, for the history.")
 @options.home
-def promote(version: str, reason: str, home: Path) -> None:
-    """Make VERSION the one that `maskloop serve` serves, after checking its weights; a server that runs follows."""
-    Registry(home).promote(version, reason=reason)
-    click.echo(f"{version} is served from now on.", err=True)
+def promote(
+    version: str, project: str | None, studio_url: str, studio_token: str | None, reason: str, home: Path
+) -> None:
+    """Make VERSION the one that `maskloop serve` serves, after checking its weights; a server that runs follows.
+
+    Without --project it is the default, which all projects without a version of their own are served. It says which
+    classes these use and VERSION lacks.
+
+    \b
+    maskloop models promote fcn32s-small-20261122-1a2b3c4d
+    maskloop models promote fcn32s-small-20261122-1a2b3c4d --project "Street scenes"
+    """
+    from ..loop.in_use import lost
+
+    registry, number = Registry(home), options.project_id(project, studio_url, studio_token)
+    for line in lost(registry, number, registry.record(version).labels):
+        click.echo(f"warning: {line}", err=True)
+    registry.promote(version, project=number, reason=reason)
+    click.echo(f"{version} is served{_whom(number)} from now on.", err=True)
 
 
 @command.command()
+@options.served_project
+@options.studio_url
+@options.studio_token
 @click.option("--reason", default="", help="Why, for the history.")
 @options.home
-def rollback(reason: str, home: Path) -> None:
-    """Serve again what was served before; a second rollback goes further back."""
-    click.echo(f"{Registry(home).rollback(reason=reason)} is served from now on.", err=True)
+def rollback(project: str | None, studio_url: str, studio_token: str | None, reason: str, home: Path) -> None:
+    """Serve again what was served before; a second rollback goes further back.
+
+    Before its first own version, a project was served the default.
+    """
+    number = options.project_id(project, studio_url, studio_token)
+    version = Registry(home).rollback(project=number, reason=reason)
+    click.echo(f"{version} is served{_whom(number)} from now on.", err=True)
+
+
+@command.command()
+@click.option("--project", required=True, metavar="ID|TITLE", help="The Label Studio project.")
+@options.studio_url
+@options.studio_token
+@click.option("--reason", default="", help="Why, for the history.")
+@options.home
+def follow(project: str, studio_url: str, studio_token: str | None, reason: str, home: Path) -> None:
+    """Let a project give up its own version for the default; `rollback --project` takes that back."""
+    number = options.project_id(project, studio_url, studio_token)
+    assert number is not None
+    version = Registry(home).follow(number, reason=reason)
+    click.echo(f"{version or 'nothing'} is served{_whom(number)} from now on, as the default.", err=True)
+
+
+@command.command()
+@click.argument("project", type=click.IntRange(0))
+@options.home
+def forget(project: int, home: Path) -> None:
+    """Forget PROJECT, an id that Label Studio has no more: its history of versions, and which classes it used.
+
+    Its holdout and the report of its trainings stay. A project that is there after all is served the default.
+    """
+    from ..loop.label_configs import LabelConfigs
+
+    known = [Registry(home).forget(project), LabelConfigs(home).forget(project)]
+    click.echo(f"project {project} is {'forgotten' if any(known) else 'not known'}", err=True)
 
 
 @command.command()
@@ -149,7 +206,7 @@ def import_caffe(file: Path, names: str | None, home: Path) -> None:
 @click.option("--force", is_flag=True, help="Even though it was served before, so that a rollback may lead to it.")
 @options.home
 def remove(version: str, force: bool, home: Path) -> None:
-    """Remove VERSION for good; the one that is served stays."""
+    """Remove VERSION for good; what is served to anybody stays."""
     click.echo(f"{version} is removed, {_megabytes(Registry(home).remove(version, force=force))}", err=True)
 
 
@@ -160,13 +217,13 @@ def remove(version: str, force: bool, home: Path) -> None:
     default=5,
     show_default=True,
     type=click.IntRange(0),
-    help="Keep so many of those that were served last.",
+    help="Keep so many of those that were served last, by default and to each project.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @options.home
 @options.json_output
 def gc(newest: int, before: int, dry_run: bool, home: Path, as_json: bool) -> None:
-    """Remove old versions; the one that is served stays, and those that rollbacks lead to next."""
+    """Remove old versions; what is served to anybody stays, and those that rollbacks lead to next."""
     registry = Registry(home)
     found = (registry.superfluous if dry_run else registry.collect)(newest=newest, before=before)
     if as_json:
@@ -179,17 +236,21 @@ def gc(newest: int, before: int, dry_run: bool, home: Path, as_json: bool) -> No
 
 
 @command.command()
+@options.served_project
+@options.studio_url
+@options.studio_token
 @options.home
 @options.json_output
-def history(home: Path, as_json: bool) -> None:
+def history(project: str | None, studio_url: str, studio_token: str | None, home: Path, as_json: bool) -> None:
     """Show which version was served when, and why; the last line is the one that is served."""
-    serving = Registry(home).history()
+    serving = Registry(home).history(options.project_id(project, studio_url, studio_token))
     changes = serving.changes if serving else ()
     if as_json:
         click.echo(json.dumps([asdict(change) for change in changes], ensure_ascii=False))
         return
     for change in changes:
-        click.echo("  ".join(filter(None, [change.at, f"{change.action:8}", change.version, change.reason])))
+        version = change.version or "the default"
+        click.echo("  ".join(filter(None, [change.at, f"{change.action:8}", version, change.reason])))
 
 
 @command.command()
@@ -206,6 +267,10 @@ def verify(versions: tuple[str, ...], home: Path, as_json: bool) -> None:
             click.echo(f"{version}  {problem or 'intact'}")
     if any(problems.values()):
         raise click.exceptions.Exit(1)
+
+
+def _whom(project: int | None) -> str:
+    return "" if project is None else f" to project {project}"
 
 
 def _metrics(row: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 
 @click.command
@@ -30,7 +31,9 @@ from . import options, quiet
     show_envvar=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--model", "pinned", metavar="VERSION", help="Serve this version, whatever `maskloop models` chose.")
+@click.option(
+    "--model", "pinned", metavar="VERSION", help="Serve this version to all projects, whatever `maskloop models` chose."
+)
 @click.option(
     "--studio-url",
     envvar="MASKLOOP_STUDIO_URL",
@@ -60,6 +63,7 @@ from . import options, quiet
     help="One region a class, or one a connected part.",
 )
 @click.option("--min-area", default=1, show_default=True, type=click.IntRange(1), help="Leave out smaller regions, px.")
+@options.confidence_below
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Images a call of the model.")
 @click.option(
     "--runtime",
@@ -80,6 +84,14 @@ from . import options, quiet
     show_envvar=True,
     help="What the network computes in. 'bfloat16' is faster where the processor has it (avx512_bf16, amx_bf16), slow "
     "elsewhere, and moves few pixels at the borders of classes; 'auto' takes it where it is measured to be faster.",
+)
+@click.option(
+    "--models-in-memory",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Versions that are held at once where projects have their own; the least recently used is loaded anew when it is "
+    "asked.",
 )
 @click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
 @click.option(
@@ -125,6 +137,7 @@ def command(
     pinned: str | None,
     regions: Literal["class", "component"],
     min_area: int,
+    below: float,
     basic_auth_user: str | None,
     basic_auth_password_file: Path | None,
     studio_url: str | None,
@@ -139,7 +152,8 @@ def command(
 ) -> None:
     """Serve a model's predictions to Label Studio.
 
-    Serves the version that `maskloop models promote` chose and follows it when it changes. Connect a project with
+    Serves the version that `maskloop models promote` chose and follows it when it changes. A project that was trained by
+    itself, or that a version was promoted for, has its own and is served no other's. Connect a project with
     `maskloop connect`. Trainings that Label Studio asks for run in the background, one at a time: `maskloop jobs`.
     """
     from ..serving import logs
@@ -178,7 +192,7 @@ def command(
         require()
     logs.configure()
     models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision)
-    serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area)), settings)
+    serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area, below=below)), settings)
 
 
 def _credentials(user: str | None, password_file: Path | None) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from . import options, quiet
+from .. import quiet
+from . import options
 
 _STRATEGIES = "default,random,foreground-random"
 

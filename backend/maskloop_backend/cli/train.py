@@ -8,9 +8,10 @@ from typing import get_args
 
 import click
 
+from .. import quiet
 from ..model.backbones.table import BACKBONES
 from ..training.recipes import DEFAULT_BACKBONE, ClassWeighting, recipe
-from . import options, quiet
+from . import options
 
 
 @click.command

@@ -26,6 +26,7 @@ from ..serving.settings import Settings
 from ..studio.client import StudioClient
 from ..studio.connect import Progress, connect
 from ..studio.local import LocalStudio
+from ..studio.predictions import PredictionOptions
 from ..training.metrics import ConfusionMatrix
 from ..training.trainer import Silent, TrainingProgress, train
 from . import scenes
@@ -66,6 +67,7 @@ def running(
     *,
     studio_port: int = 8080,
     backend_port: int = 0,
+    below: float = 0.0,
     say: Callable[[str], None] = lambda line: None,
     training: Callable[[], AbstractContextManager[TrainingProgress]] = lambda: nullcontext(Silent()),
     retrieval: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(lambda done, total: None),
@@ -76,6 +78,7 @@ def running(
         home: maskloop's home; the demo keeps its things in ``home/demo`` and Label Studio in ``home/studio``.
         studio_port: where Label Studio listens on this machine; 0 takes a free port.
         backend_port: where the backend listens; 0 takes a free port.
+        below: pixels of less confidence are left unlabelled.
         say: is called with one line whenever something that takes long begins.
         training: gives what is told of every step and evaluation, while it trains.
         retrieval: gives what is called with (tasks done, all tasks), while predictions are retrieved.
@@ -85,7 +88,7 @@ def running(
     """
     demo = home / "demo"
     with _alone(demo):
-        yield from _running(home, demo, studio_port, backend_port, say, training, retrieval)
+        yield from _running(home, demo, studio_port, backend_port, below, say, training, retrieval)
 
 
 def _alone(demo: Path) -> AbstractContextManager[None]:
@@ -99,6 +102,7 @@ def _running(
     demo: Path,
     studio_port: int,
     backend_port: int,
+    below: float,
     say: Callable[[str], None],
     training: Callable[[], AbstractContextManager[TrainingProgress]],
     retrieval: Callable[[], AbstractContextManager[Progress]],
@@ -108,7 +112,7 @@ def _running(
     studio = LocalStudio(demo / "label-studio", port=studio_port, venv=home / "studio-venv", say=say)
     with studio:
         settings = Settings(home=demo, port=backend_port, studio_url=studio.url, studio_token=studio.token)
-        app = create_app(RegistrySource(demo), settings)
+        app = create_app(RegistrySource(demo), settings, PredictionOptions(below=below))
         with HttpServer(app, settings) as backend, StudioClient(studio.url, studio.token) as client:
             project = _project(client, images, say)
             say(f"Retrieving the masks that {version} draws")

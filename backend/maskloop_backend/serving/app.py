@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from maskloop_converters.errors import MaskloopError
 
+from ..loop.label_configs import LabelConfigs
 from ..loop.queue import ACTIONS, JOBS_FILE, OTHER_ACTION, JobError, JobQueue
 from ..loop.queue import Job as TrainingJob
 from ..loop.worker import Studio, Worker, describe, log_tail
@@ -34,7 +35,7 @@ from .logs import LONGEST, log
 from .metrics import Metrics
 from .models import Models, ModelSource
 from .pipeline import Job, Outcome, Pipeline
-from .projects import Projects, number_of, project_id
+from .projects import Projects, project_id, project_number
 from .rollouts import Rollouts
 from .settings import Settings
 
@@ -112,7 +113,8 @@ class Server:
         self.settings = settings
         self.options = options or PredictionOptions()
         self.metrics = Metrics()
-        self.models = Models(models, self.metrics)
+        self.models = Models(models, self.metrics, settings.models_in_memory)
+        self.label_configs = LabelConfigs(settings.home)
         self.projects = Projects(
             studio_url=settings.studio_url,
             studio_token=settings.studio_token,
@@ -155,7 +157,7 @@ class Server:
         if settings.live:
             self.live = Live(
                 settings.home,
-                lambda project: self.models.announced(),
+                self.models.announced,
                 self.studio,
                 self.projects.fetcher,
                 self.admission.give_way,
@@ -202,11 +204,13 @@ class Server:
         if not xml:
             raise Refusal(400, "label_config is missing and /setup has not been called for this project")
         # What can be known before the model is there is checked before: a wrong label config must not wait for it.
-        announced = self.models.require()
+        number = project_number(project)
+        announced = self.models.require(number)
         self.projects.mapping(xml, announced, self.models.labels(announced))
-        segmenter = self.models.get(self.settings.model_wait)
+        self._note(project, xml)
+        segmenter = self.models.get(self.settings.model_wait, number)
         if self.live is not None:
-            segmenter = self.live.of(number_of(project), segmenter)
+            segmenter = self.live.of(number, segmenter)
         mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
         return Job(tasks, segmenter, mapping, self.projects.fetcher(project), context, self.options)
 
@@ -234,14 +238,26 @@ class Server:
         # nothing is remembered of what is no label config
         self.projects.config(label_config)
         self.projects.remember(project, schema=label_config, hostname=hostname, token=token)
+        self._note(project, label_config)
         # a training may have waited for the token
         self.worker.wake()
-        version = self.models.require()
+        number = project_number(project)
+        version = self.models.require(number)
         mapping = self.projects.mapping(label_config, version, self.models.labels(version))
         if self.live is not None:
-            self.live.expect(number_of(project))
-            version = self.live.version(number_of(project), version)
+            self.live.expect(number)
+            version = self.live.version(number, version)
         return version, mapping
+
+    def _note(self, project: Any, label_config: str) -> None:
+        """Keep a project's label config: no version may be promoted that lacks what it uses."""
+        number = project_number(project)
+        if number is None:
+            return
+        try:
+            self.label_configs.remember(number, label_config)
+        except OSError as error:
+            log(logging.ERROR, "label_config_not_kept", project=number, error=error)
 
     def notice(self, event: schemas.WebhookRequest) -> TrainingJob | None:
         """Take in a webhook's event; return the project's job that waits or runs, None where there is none.
@@ -261,9 +277,9 @@ class Server:
             self.live.notice(event.action, event.project_number, event.annotated)
         return job
 
-    def versions(self) -> list[str]:
-        """Return the names of all versions, the one that is served first."""
-        version = self.models.announced()
+    def versions(self, project: Any = None) -> list[str]:
+        """Return the names of all versions, first the one that a project is served, or the default."""
+        version = self.models.announced(project_number(project))
         others = [name for name in self.models.source.versions() if name != version]
         return others if version is None else [version, *others]
 
@@ -416,14 +432,15 @@ class _Health(_Resource):
         models = self._server.models
         version = models.announced()
         live = self._server.live
-        said = {"model": models.state, "model_version": version, "runtime": models.runtime}
+        projects = {str(number): own for number, own in models.own.items()}
+        said = {"model": models.state, "model_version": version, "projects": projects, "runtime": models.runtime}
         said["live"] = None if live is None else "on" if live.on else "off"
         _json(resp, {"status": "UP", "model_class": "maskloop", **said})
 
 
 class _Versions(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        _json(resp, {"versions": self._server.versions(), "message": "ok"})
+        _json(resp, {"versions": self._server.versions(req.get_param("project")), "message": "ok"})
 
 
 class _MetricsPage(_Resource):
@@ -459,6 +476,7 @@ class _Setup(_Resource):
                 "missing_labels": mapping.missing,
                 "unused_labels": mapping.unused,
                 "notes": mapping.notes,
+                "own_version": server.models.has_own(project_number(setup.project)),
                 "studio_url": public_url(studio_url) if studio_url else None,
             },
         )

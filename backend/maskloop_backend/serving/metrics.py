@@ -60,7 +60,7 @@ class Metrics:
             "maskloop_model_loads", "Model versions loaded.", ["outcome"], registry=self.registry
         )
         self.model_info = Gauge(
-            "maskloop_model_info", "1 for the version that answers now.", ["version"], registry=self.registry
+            "maskloop_model_info", "1 for each version that is in memory.", ["version"], registry=self.registry
         )
         self.jobs = Gauge("maskloop_jobs", "Trainings that wait or run.", ["state"], registry=self.registry)
         self.jobs_over = Counter("maskloop_jobs_over", "Trainings that ended.", ["state"], registry=self.registry)

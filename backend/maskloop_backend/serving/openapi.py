@@ -114,7 +114,17 @@ def document(*, auth: bool) -> dict[str, Any]:
             },
         },
         "/versions": {
-            "get": _operation("versions", "List the model versions", schemas.VersionsResponse, errors=errors)
+            "get": {
+                **_operation("versions", "List the model versions", schemas.VersionsResponse, errors=errors),
+                "parameters": [
+                    {
+                        "name": "project",
+                        "in": "query",
+                        "description": "its id; the version that it is served comes first, else the default",
+                        "schema": {"type": "string"},
+                    }
+                ],
+            }
         },
         "/metrics": {
             "get": _operation("metrics", "Prometheus metrics", None, content="text/plain", errors=errors),

@@ -107,6 +107,7 @@ class SetupResponse(BaseModel):
     missing_labels: list[str] = Field(description="classes of the model that no label of the project stands for")
     unused_labels: list[str] = Field(description="labels of the project that the model does not know")
     notes: list[str] = Field(description="what of the label config is not pre-filled or left alone, and why")
+    own_version: bool = Field(description="the project has a version for itself; false: it is served the default")
     studio_url: str | None = Field(description="where task images are fetched; null when nobody has said")
 
 
@@ -116,7 +117,8 @@ class HealthResponse(BaseModel):
     status: str
     model_class: str
     model: str = Field(description="'none', 'loading', 'ready' or 'failed'")
-    model_version: str | None
+    model_version: str | None = Field(description="the default: of all projects without a version of their own")
+    projects: dict[str, str] = Field(description="the versions that projects have for themselves, by id")
     runtime: str | None = Field(
         description="what runs the model, and its precision: 'openvino, bfloat16'; null: none yet"
     )

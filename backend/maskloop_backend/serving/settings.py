@@ -43,6 +43,7 @@ class Settings:
         max_setup: bytes of a /setup body: a label config.
         max_event: bytes of a /webhook body: one annotation with its masks; not more than ``max_body``.
         max_tasks: tasks of one request.
+        models_in_memory: model versions at once: projects may each have their own. The least recently used goes.
         model_wait: seconds that a prediction waits for a model that is still loading. Label Studio gives up when it
             has heard nothing for 100 s.
         keepalive: seconds of silence after which a byte of white space keeps a slow answer's connection open.
@@ -87,6 +88,7 @@ class Settings:
     max_setup: int = 2 << 20
     max_event: int = 64 << 20
     max_tasks: int = 10_000
+    models_in_memory: int = 4
     model_wait: float = 60.0
     keepalive: float = 1.0
     patience: float = 20.0

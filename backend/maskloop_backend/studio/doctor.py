@@ -185,7 +185,8 @@ def _backend(project: Json, connection: Json, url: str, login: BackendLogin | No
             "the model has just changed, or this address leads to two backends; run `maskloop doctor` again",
         )
     else:
-        yield Finding("ok", "backend", f"serves {served}")
+        whose = ", this project's own" if said.get("own_version") else ", its default"
+        yield Finding("ok", "backend", f"serves {served}{whose if 'own_version' in said else ''}")
     yield from _hostname(said, url)
     if missing := said.get("missing_labels"):
         yield Finding(

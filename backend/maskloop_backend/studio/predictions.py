@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from maskloop_converters.codecs import png, studio_rle
 from maskloop_converters.masks import RunList
 
+from ..inference import doubt
 from ..inference.prediction import Prediction
 from ..inference.regions import Regions, extract, mapped
 from . import smart_tools
@@ -39,10 +40,15 @@ class PredictionOptions:
     Attributes:
         per: one region a 'class' or one a connected 'component'; rectangles and polygons are always per component.
         min_area: smaller regions, in pixels, are left out, >= 1.
+        below: pixels of less confidence are left unlabelled, 0 <= below < 1; a smart tool's click asks for them anyway.
     """
 
     per: Literal["class", "component"] = "class"
     min_area: int = 1
+    below: float = 0.0
+
+    def __post_init__(self) -> None:
+        doubt.check_threshold(self.below)
 
 
 def build(
@@ -66,20 +72,40 @@ def build(
 
     Returns:
         ``{"result": [...], "score": 0..1, "model_version": version}`` for orjson.dumps: brush RLEs are orjson.Fragment.
-        The score of several images is that of the one that the model is least sure of.
+        The score of several images is that of the one that the model is least sure of. Where pixels may be left
+        unlabelled, ``"void"`` is the share of them, 0..1, of all images; it stands in the first region's ``meta`` too,
+        because that is all of it that Label Studio stores.
     """
     result: list[dict[str, Any]] = []
+    said: dict[str, Any] = {}
     if context is None:
+        unsure = {name: doubt.doubtful(prediction, options.below) for name, prediction in predicted.items()}
         for control_mapping in mapping.controls:
-            if (prediction := predicted.get(control_mapping.control.to_name)) is not None:
-                shown = replace(prediction, label_map=mapped(control_mapping.filled, prediction.label_map))
-                result += _regions(shown, control_mapping, options, mapping.mark, version)
+            name = control_mapping.control.to_name
+            if (prediction := predicted.get(name)) is not None:
+                slots = mapped(control_mapping.filled, prediction.label_map)
+                if (left := unsure[name]) is not None:
+                    slots[left] = UNMAPPED
+                result += _regions(
+                    replace(prediction, label_map=slots), control_mapping, options, mapping.mark, version
+                )
+        if options.below > 0:
+            said["void"] = _void(predicted, unsure)
+            if result:
+                result[0] = {**result[0], "meta": {"maskloop": {"attributes": said}}}
     elif (answer := _answer(predicted, mapping, context)) is not None:
         chosen, regions = answer
         # an id of its own for every answer: the annotation has the pre-filled regions and earlier answers in it
         result += _items(regions, chosen, mapping.mark, f"{version}\0{secrets.token_hex(8)}")
     scores = [p.score if math.isfinite(p.score) else 0.0 for p in predicted.values()]
-    return {"result": result, "score": min(1.0, max(0.0, min(scores, default=0.0))), "model_version": version}
+    return {"result": result, "score": min(1.0, max(0.0, min(scores, default=0.0))), "model_version": version} | said
+
+
+def _void(predicted: Mapping[str, Prediction], unsure: Mapping[str, NDArray[np.bool_] | None]) -> float:
+    """Return the share of the pixels of all images that is left unlabelled."""
+    pixels = sum(prediction.label_map.size for prediction in predicted.values())
+    left = sum(int(mask.sum()) for mask in unsure.values() if mask is not None)
+    return round(left / pixels, 4) if pixels else 0.0
 
 
 def _answer(

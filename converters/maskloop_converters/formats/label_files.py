@@ -27,6 +27,8 @@ from typing import Any
 
 from ..errors import FormatError, LabelError
 from ..samples import Label, LabelSet
+from .data_yaml import names_of
+from .data_yaml import parse as parse_yaml
 from .labels import color_from, labels_from_json
 from .text_format import parse as parse_text_format
 
@@ -72,6 +74,10 @@ def find_label_file(*roots: Path) -> Path | None:
             # A file of this name may be something else altogether: most folders of models have a config.json.
             if name in there and not (name.startswith("config") and not _is_list(there[name])):
                 return there[name]
+        # Ultralytics' files are called like their dataset.
+        for name, path in there.items():
+            if name.endswith((".yaml", ".yml")) and _is_list(path):
+                return path
     return None
 
 
@@ -116,7 +122,7 @@ def _parse(name: str, text: str) -> tuple[LabelSet, bool]:
         # The Object Detection API counts classes from 1 and keeps 0 for what is no object.
         return LabelSet(tuple(labels), background_id=None if any(label.id == 0 for label in labels) else 0), True
     if suffix in ("yaml", "yml"):
-        return _of_names(_yaml_names(text))
+        return _of_names(names_of(parse_yaml(text)))
     lines = [line.strip("\r\n") for line in text.splitlines() if line.strip()]
     if suffix == "csv" or (lines and _column(_cells(lines[0])) is not None and len(_cells(lines[0])) > 1):
         return _table(lines, headless=suffix == "csv")
@@ -125,7 +131,7 @@ def _parse(name: str, text: str) -> tuple[LabelSet, bool]:
     if lines and all(re.match(r"[^:]*:(\d+,\d+,\d+)?:[^:]*:|[^:]*:\d+,\d+,\d+", line) for line in lines):
         parts = [line.split(":") for line in lines]
         labels = [Label(i, p[0].strip(), color_from(p[1].split(",")) if p[1] else None) for i, p in enumerate(parts)]
-        return _with_roles(labels), False
+        return with_roles(labels), False
     if name == "labelmap.txt":
         raise LabelError("expected lines such as car:255,0,0::")
     return _lines(lines)
@@ -136,9 +142,9 @@ def _lines(lines: list[str]) -> tuple[LabelSet, bool]:
     words = [re.split(r"[\s,;]+", line) for line in lines]
     numbers = [[bool(_INTEGER.match(word)) for word in row] for row in words]
     if lines and all(len(row) >= 4 and all(n[:3]) and not n[3] for row, n in zip(words, numbers, strict=True)):
-        return _with_roles([Label(i, " ".join(w[3:]), color_from(w[:3])) for i, w in enumerate(words)]), False
+        return with_roles([Label(i, " ".join(w[3:]), color_from(w[:3])) for i, w in enumerate(words)]), False
     if lines and all(len(row) >= 4 and all(n[-3:]) and not n[0] for row, n in zip(words, numbers, strict=True)):
-        return _with_roles([Label(i, " ".join(w[:-3]), color_from(w[-3:])) for i, w in enumerate(words)]), False
+        return with_roles([Label(i, " ".join(w[:-3]), color_from(w[-3:])) for i, w in enumerate(words)]), False
     pairs = [re.match(r"(\d+)\s*[:,;]?\s+(.*)|(\d+)\s*[:,;]\s*(.*)", line) for line in lines]
     if not lines or not all(pair and (pair[2] or pair[4]) for pair in pairs):
         return _of_names(lines)
@@ -149,18 +155,18 @@ def _lines(lines: list[str]) -> tuple[LabelSet, bool]:
         has_color = len(rest) >= 4 and all(_INTEGER.match(word) for word in rest[-3:])
         name = rest[:-3] if has_color else rest
         labels.append(Label(int(pair[1] or pair[3]), " ".join(name), color_from(rest[-3:]) if has_color else None))
-    return _with_roles(labels), True
+    return with_roles(labels), True
 
 
 def _of_names(names: Mapping[int, str] | Iterable[str]) -> tuple[LabelSet, bool]:
     """Return the labels of names, by id or by position; labelme counts from -1, its __ignore__."""
     if isinstance(names, Mapping):
-        return _with_roles([Label(k, name) for k, name in names.items()]), True
+        return with_roles([Label(k, name) for k, name in names.items()]), True
     listed = [" ".join(name.split()) for name in names]
     if listed[:1] == ["__ignore__"] and len(listed) > 1:
-        labels = _with_roles([Label(i, name) for i, name in enumerate(listed[1:])])
+        labels = with_roles([Label(i, name) for i, name in enumerate(listed[1:])])
         return LabelSet(labels.labels, _IGNORED, labels.background_id), True
-    return _with_roles([Label(i, name) for i, name in enumerate(listed)]), False
+    return with_roles([Label(i, name) for i, name in enumerate(listed)]), False
 
 
 def _label_map(text: str) -> list[Label]:
@@ -189,9 +195,9 @@ def _of_json(document: Any) -> tuple[LabelSet, bool]:
             Label(i, x["name"], color_from(x["color"]) if x.get("color") else None, _flag(x.get("instances")))
             for i, x in enumerate(listed)
         ]
-        return _with_roles(labels), True
+        return with_roles(labels), True
     if "categories" in document and "labels" not in document:
-        return _with_roles(list(labels_from_json({"labels": listed}).labels)), True
+        return with_roles(list(labels_from_json({"labels": listed}).labels)), True
     names = document.get("label_map")
     if names is None and document and all(_INTEGER.match(k) and isinstance(v, str) for k, v in document.items()):
         names = document
@@ -205,7 +211,7 @@ def _of_json(document: Any) -> tuple[LabelSet, bool]:
         Label(k, str(name), color_from(colors[i]) if i < len(colors) else None)
         for i, (k, name) in enumerate(sorted(by_id.items()))
     ]
-    labels_ = _with_roles(found)
+    labels_ = with_roles(found)
     background = document.get("background_label")
     if background is not None and str(background).isdecimal():
         return LabelSet(labels_.labels, labels_.ignore_id, int(background)), True
@@ -248,37 +254,15 @@ def _table(lines: list[str], *, headless: bool) -> tuple[LabelSet, bool]:
         color = color_from(values) if len(values) == 3 and values[0] else None
         label_id = int(cells[number]) if number is not None and cells[number] else i
         labels.append(Label(label_id, cells[named], color))
-    found = _with_roles(labels)
+    found = with_roles(labels)
     if head[:2] == ["Idx", "Ratio"] and all(label.id for label in labels):  # ADE20K: 0 is what is none of the 150
         found = LabelSet(found.labels, 0)
     return found, number is not None
 
 
-def _yaml_names(text: str) -> dict[int, str] | list[str]:
-    """Return ``names`` of a data.yaml: [a, b], a list of dashes, or {0: a}; the rest of YAML is not needed for it."""
-    found = re.search(
-        r"^names[ \t]*:[ \t]*(?P<same>[^\n]*)\n?(?P<below>(?:[ \t]*(?:#[^\n]*)?\n|[ \t]+[^\n]*\n?|-[^\n]*\n?)*)",
-        text,
-        re.M,
-    )
-    if found is None:
-        raise LabelError("it has no names")
-    same = re.sub(r"(^|\s)#.*$", "", found["same"]).strip()
-    if same[:1] in ("[", "{"):
-        inner = re.sub(r"\s+", " ", (same + found["below"]).strip())
-        items = [item.strip() for item in inner.strip("[]{} ").split(",") if item.strip()]
-        is_list = same[0] == "["
-    else:
-        items = [line.strip() for line in found["below"].splitlines() if line.strip() and line.strip()[0] != "#"]
-        is_list = all(item.startswith("-") for item in items)
-        items = [item[1:].strip() if is_list else item for item in items]
-    if is_list:
-        return [item.strip("'\"") for item in items]
-    pairs = [item.partition(":")[::2] for item in items]
-    return {int(key.strip().strip("'\"")): name.strip().strip("'\"") for key, name in pairs}
+def with_roles(labels: list[Label]) -> LabelSet:
+    """Return labels as a set whose background and ignored label are those that are called so."""
 
-
-def _with_roles(labels: list[Label]) -> LabelSet:
     def role(names: frozenset[str]) -> int | None:
         return next((label.id for label in labels if label.name.lower() in names), None)
 

@@ -8,6 +8,10 @@ from pathlib import Path
 from ..errors import OutputExistsError
 from ..splitting import PART_NAMES
 from .coco.extras import KEY
+from .cvat.reader import FILE as CVAT_FILE
+from .cvat.reader import KEY as CVAT_KEY
+from .data_yaml import CONFIG as YOLO_CONFIG
+from .data_yaml import MARK as YOLO_MARK
 from .labelstudio.files import CONFIG, TASKS
 from .labelstudio.files import LABELS as TASK_LABELS
 from .png.entries import INDEX
@@ -25,7 +29,9 @@ _PNG = {
     "JPEGImages",
     "SegmentationClass",
     "ImageSets",
+    YOLO_CONFIG,
 }
+_CVAT = {CVAT_FILE, "images"}
 _COCO = {"annotations", "images"}
 _RECORDS = {
     records.LABELS,
@@ -35,6 +41,7 @@ _RECORDS = {
     records.INFO,
     records.CLASS_NAMES,
 }
+_YOLO = {YOLO_CONFIG, "images", "labels"}
 _STUDIO = {TASKS, CONFIG, TASK_LABELS, "images"}
 
 
@@ -61,19 +68,25 @@ def _foreign(path: Path) -> Iterator[Path]:
         )
     elif any(_says(file, f'"{KEY}"') for file in (path / "annotations").glob("*.json")):
         yield from _others(entries, _COCO)
+    elif _says(path / CVAT_FILE, f"<{CVAT_KEY}>"):
+        yield from _others(entries, _CVAT)
     elif (path / TASKS).is_file() and (path / CONFIG).is_file():
         yield from _others(entries, _STUDIO)
     elif _says(path / records.LABELS, '"tfrecord"'):
         yield from _others((e for e in entries if not records.is_shard(e.name)), _RECORDS)
+    elif _says(path / YOLO_CONFIG, YOLO_MARK) and (path / "labels").is_dir():
+        yield from _others(entries, _YOLO)
     else:
         for entry in entries:
+            if entry.name == YOLO_CONFIG and _says(entry, YOLO_MARK):
+                continue  # names the parts
             is_part = entry.name in _PARTS and entry.is_dir() and not entry.is_symlink() and _is_output(entry)
             yield from _foreign(entry) if is_part else (entry,)
 
 
 def _is_output(path: Path) -> bool:
     """Return whether a folder is one output, not a folder of parts."""
-    return any((path / name).exists() for name in (INDEX, TASKS, records.LABELS, "annotations"))
+    return any((path / name).exists() for name in (INDEX, TASKS, records.LABELS, "annotations", CVAT_FILE, YOLO_CONFIG))
 
 
 def _others(entries: Iterable[Path], names: set[str]) -> Iterator[Path]:

@@ -383,3 +383,21 @@ def test_an_alias_is_what_regions_are_called() -> None:
     named["value"]["keypointlabels"] = ["Big car"]
     (answer,) = result(scene(), mapped, context={"result": [named]})
     assert answer["value"]["brushlabels"] == ["car"]
+
+
+def test_unsure_pixels_are_in_no_region_and_their_share_is_told_and_stored() -> None:
+    prediction = scene()
+    prediction.confidence[12, :8] = 100
+    built = build({"image": prediction}, mapping(), PredictionOptions(below=0.5), version="v1")
+    items = json.loads(orjson.dumps(built))["result"]
+    unsure = prediction.confidence < 128
+    assert unsure.sum() == 8
+    for item, k in zip(items, (1, 2), strict=True):
+        alpha = decode_rle(item["value"]["rle"]).reshape(24, 32, 4)[..., 3]
+        np.testing.assert_array_equal(alpha > 0, (prediction.label_map == k) & ~unsure)
+    assert built["void"] == pytest.approx(8 / 768, abs=1e-4)
+    assert items[0]["meta"] == {"maskloop": {"attributes": {"void": built["void"]}}}
+    assert "meta" not in items[1]
+    assert built["score"] == 0.75
+    with pytest.raises(DataError, match="--confidence-below"):
+        PredictionOptions(below=1.5)

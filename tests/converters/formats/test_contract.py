@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from maskloop_converters import convert
 from maskloop_converters import datasets as read_anywhere
 from maskloop_converters.errors import DataError, LabelError, OutputExistsError
 from maskloop_converters.masks import RunList
@@ -57,10 +58,15 @@ VARIANTS = {
         "tfrecord-detection": Variant("tfrecord", {"schema": "detection", "shards": 3}),
         "tfrecord-tfds": Variant("tfrecord", {"schema": "tfds"}),
         "labelstudio": Variant("labelstudio", {}),
+        "cvat": Variant("cvat", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
 }
+
+#: Formats that have no place for everything: what they lose they count, and the rest they give back.
+REDUCING = {"yolo": Variant("yolo", {}), "png-ultralytics": Variant("png", {"layout": "ultralytics"})}
+EVERY = VARIANTS | REDUCING
 
 OBJECTS = LabelSet(
     (
@@ -246,10 +252,10 @@ def files_of(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, variant: str) -> None:
     for name in ("one", "two"):
-        VARIANTS[variant].write(DATASETS["nasty"], tmp_path / name)
+        EVERY[variant].write(DATASETS["nasty"], tmp_path / name)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
@@ -325,28 +331,28 @@ def test_a_damaged_file_is_named_or_does_no_harm(
     assert_same(before, VARIANTS[variant].read(root))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_a_bad_sample_leaves_the_output_as_it_was(tmp_path: Path, variant: str) -> None:
     out = tmp_path / "out"
     good = Dataset(DENSE, DENSE_SAMPLES)
-    VARIANTS[variant].write(good, out)
+    EVERY[variant].write(good, out)
     before = files_of(out)
     with pytest.raises(OutputExistsError, match="overwrite"):
-        VARIANTS[variant].write(good, out)
+        EVERY[variant].write(good, out)
     unknown = Dataset(DENSE, [*DENSE_SAMPLES, make("bad", [LEFT], [Region(5)])])
     with pytest.raises(LabelError, match=r"sample bad.* 5"):
-        VARIANTS[variant].write(unknown, out, overwrite=True)
+        EVERY[variant].write(unknown, out, overwrite=True)
 
     def interrupted() -> Iterator[Sample]:
         yield DENSE_SAMPLES[0]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        VARIANTS[variant].write(Dataset(DENSE, interrupted()), out, overwrite=True)
+        EVERY[variant].write(Dataset(DENSE, interrupted()), out, overwrite=True)
     assert files_of(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    VARIANTS[variant].write(Dataset(DENSE, DENSE_SAMPLES[:1]), out, overwrite=True)
-    assert [sample.id for sample in VARIANTS[variant].read(out)] == ["a"]
+    EVERY[variant].write(Dataset(DENSE, DENSE_SAMPLES[:1]), out, overwrite=True)
+    assert [sample.id for sample in EVERY[variant].read(out)] == ["a"]
 
 
 @pytest.mark.parametrize("options", [{"colored": True}, {"layout": "voc"}], ids=["colored", "voc"])
@@ -426,24 +432,133 @@ def test_a_split_that_is_no_file_name_is_refused(tmp_path: Path, variant: str) -
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_no_other_format_claims_it(tmp_path: Path, variant: str) -> None:
-    VARIANTS[variant].write(DATASETS["nasty"], tmp_path / "out")
-    for name in {v.format for v in VARIANTS.values()} - {VARIANTS[variant].format}:
+    EVERY[variant].write(DATASETS["nasty"], tmp_path / "out")
+    for name in {v.format for v in EVERY.values()} - {EVERY[variant].format}:
         reason = load_format(name).detect(tmp_path / "out")
         assert reason, name
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_names_that_leave_the_output_are_refused(tmp_path: Path, variant: str) -> None:
     bad = make("a", [LEFT], [Region(1)], image=ImageRef("../a.png", picture(3, 4)))
     with pytest.raises(DataError, match=r"sample a: the file name '\.\./a\.png'"):
-        VARIANTS[variant].write(Dataset(DENSE, [bad]), tmp_path / "out")
+        EVERY[variant].write(Dataset(DENSE, [bad]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
+def painted(sample: Sample, labels: LabelSet) -> dict[str, list[list[bool]]]:
+    """What is seen of each label of objects, by its name."""
+    ids = sample.label_map(labels)
+    objects = [label for label in labels.labels if label.id not in (labels.ignore_id, labels.background_id)]
+    return {label.name: (ids == label.id).tolist() for label in objects if (ids == label.id).any()}
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("variant", REDUCING)
+def test_what_a_reducing_format_does_not_count_as_lost_comes_back(tmp_path: Path, variant: str, name: str) -> None:
+    """Sample by sample: pixels are those that were written unless a loss of pixels or of their order is counted."""
+    before = NASTY[name]
+    report = EVERY[variant].write(Dataset(OBJECTS, [before]), tmp_path / "out")
+    after = EVERY[variant].read(tmp_path / "out")
+    (sample,) = after
+    kinds = " ".join(report.losses.counts)
+    assert (sample.height, sample.width) == (before.height, before.width)
+    assert sample.image.read_bytes() == before.image.read_bytes()
+    if not any(word in kinds for word in ("pixels", "orders of overlapping")):
+        assert painted(sample, after.labels) == painted(before, OBJECTS)
+    told = [
+        ("sample ids", sample.id == before.id),
+        ("image names", sample.image.name == before.image.name),
+        ("image addresses", sample.image.uri == before.image.uri),
+        ("attributes of samples", dict(sample.attributes) == dict(before.attributes)),
+        ("scores", {r.score for r in sample.regions} >= {r.score for r in before.regions if r.score is not None}),
+        ("origins", {r.origin for r in sample.regions} >= {r.origin for r in before.regions if r.origin is not None}),
+        ("crowd", any(r.crowd for r in sample.regions) == any(r.crowd for r in before.regions)),
+        ("region ids", {r.id for r in sample.regions} >= {r.id for r in before.regions if r.id}),
+    ]
+    assert [kind for kind, kept in told if not kept and kind not in kinds] == []
+
+
+@pytest.mark.parametrize("variant", REDUCING)
+def test_what_a_reducing_format_holds_comes_back_in_every_hop_from_there(tmp_path: Path, variant: str) -> None:
+    """Nothing is lost a second time, and the verified conversion finds what the writer says it holds."""
+    VARIANTS["coco"].write(DATASETS["nasty"], tmp_path / "first")
+    report = convert(
+        tmp_path / "first",
+        tmp_path / "second",
+        EVERY[variant].format,
+        verify=True,
+        write_options=EVERY[variant].options,
+    )
+    assert report.verified == len(NASTY)
+    assert report.written.losses
+    once = EVERY[variant].read(tmp_path / "second")
+    assert_same(once, hop("coco", once, tmp_path / "third"))
+    again = convert(
+        tmp_path / "third",
+        tmp_path / "fourth",
+        EVERY[variant].format,
+        verify=True,
+        write_options=EVERY[variant].options,
+    )
+    twice = EVERY[variant].read(tmp_path / "fourth")
+    kinds = " ".join(again.written.losses.counts)
+    assert "pixels" not in kinds
+    assert "regions without" not in kinds
+    found = {sample.id: sample for sample in twice}
+    for one in once:
+        other = found.pop(one.id)
+        assert other.masks == one.masks
+        assert [region.label for region in other.regions] == [region.label for region in one.regions]
+    assert not found
+
+
+@pytest.mark.parametrize("damage", [truncated, zeroed, emptied])
+@pytest.mark.parametrize("variant", REDUCING)
+def test_a_damaged_file_of_a_reducing_format_is_named_or_does_no_harm(
+    tmp_path: Path, variant: str, damage: Callable[[bytes], bytes]
+) -> None:
+    EVERY[variant].write(Dataset(DENSE, DENSE_SAMPLES), tmp_path / "out")
+    for name, data in files_of(tmp_path / "out").items():
+        (tmp_path / "out" / name).write_bytes(damage(data))
+        said, found = "", 0
+        try:
+            found = len(list(EVERY[variant].read(tmp_path / "out")))
+        except DataError as error:
+            said = str(error)
+        assert Path(name).name in said or found == len(DENSE_SAMPLES)
+        (tmp_path / "out" / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("variant", REDUCING)
+def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str) -> None:
+    """Written part by part, and drawn by a conversion."""
+
+    def draw(**options: bool) -> None:
+        format_, own = EVERY[variant].format, EVERY[variant].options
+        convert(tmp_path / "coco", tmp_path / "drawn", format_, split=(60, 40), write_options=own, **options)
+
+    for split, samples in (("train", DENSE_SAMPLES[:2]), ("val", DENSE_SAMPLES[1:])):
+        EVERY[variant].write(Dataset(DENSE, samples, split=split), tmp_path / "parts" / split)
+    VARIANTS["coco"].write(Dataset(DENSE, DENSE_SAMPLES * 1), tmp_path / "coco")
+    draw(verify=True)
+    for place, count in (("parts", 4), ("drawn", 3)):
+        assert read_anywhere.detect(tmp_path / place) == EVERY[variant].format
+        assert read_anywhere.splits(tmp_path / place) == ("train", "val")
+        dataset = read_anywhere.read(tmp_path / place)
+        assert len({sample.id for sample in dataset}) == count
+        assert [label.name for label in dataset.labels.labels][:2] == ["sky", "road"]
+        assert len(list(read_anywhere.read(tmp_path / place, split="val"))) == (2 if place == "parts" else 1)
+    draw(overwrite=True)
+    (tmp_path / "drawn" / "notes.md").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"notes\.md"):
+        draw(overwrite=True)
+
+
 # The formats whose images may be elsewhere.
-REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio") if name in VARIANTS]
+REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat") if name in VARIANTS]
 
 
 def elsewhere(folder: Path) -> Dataset:

@@ -19,11 +19,11 @@ from label_studio_sdk.converter import brush
 from PIL import Image
 
 from maskloop_converters.codecs import studio_rle
+from maskloop_converters.codecs.polygons import filled
 from maskloop_converters.errors import CodecError, DataError, FormatError, TargetError
 from maskloop_converters.formats import labelstudio
 from maskloop_converters.formats.json_stream import elements
 from maskloop_converters.formats.labelstudio.config import parse, render
-from maskloop_converters.formats.labelstudio.shapes import polygon
 from maskloop_converters.formats.labelstudio.tasks import image_name
 from maskloop_converters.masks import RunList
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
@@ -212,7 +212,7 @@ def test_polygons_have_the_pixels_whose_centre_is_inside(corners: list[tuple[flo
     if found is None or len(found) < 3:
         return
     hull = found.reshape(-1, 2)
-    mask = polygon(hull.astype(np.float64), 20, 24).mask(0)
+    mask = filled(hull.astype(np.float64), 20, 24).mask(0)
     for y, x in np.ndindex(20, 24):
         distance = cv2.pointPolygonTest(hull.reshape(-1, 1, 2), (x + 0.5, y + 0.5), True)
         if abs(distance) > 1e-3:
@@ -659,4 +659,4 @@ def test_detection_says_why_not(tmp_path: Path, name: str, text: str, reason: st
 
 def test_errors_of_codecs_are_what_they_say() -> None:
     with pytest.raises(CodecError, match="three corners"):
-        polygon(np.zeros((2, 2)), 3, 3)
+        filled(np.zeros((2, 2)), 3, 3)

@@ -578,3 +578,24 @@ def test_objects_in_colours_that_are_not_vocs(tmp_path: Path) -> None:
     (only,) = png.read(tmp_path / "x")
     assert sorted(only.masks.areas().tolist()) == [15, 20, 80]
     assert sorted(r.instance or 0 for r in only.regions) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("names", ["names: [background, car]\n", "names:\n  0: road\n  1: car\n"])
+def test_ultralytics_semantic(tmp_path: Path, names: str) -> None:
+    """``masks_dir`` stands for ``images`` in the paths, 255 is nobody's, and 0 is a class unless it is the background."""
+    mask = MASK.copy()
+    mask[0, 0] = 255
+    for part, key in (("training", "a"), ("validation", "b")):
+        photo(tmp_path / "images" / part / f"{key}.jpg")
+        save(tmp_path / "annotations" / part / f"{key}.png", mask)
+    config = "path: ade # root\ntrain: images/training\nval: images/validation\nmasks_dir: annotations\n"
+    (tmp_path / "ade.yaml").write_text(config + names)
+    dataset = png.read(tmp_path)
+    assert png.splits(tmp_path) == ("training", "validation")
+    assert [(sample.id, sample.image.name) for sample in dataset] == [("a", "a.jpg"), ("b", "b.jpg")]
+    assert dataset.labels.ignore_id == 255
+    has_background = "background" in names
+    expected = {"car": 2 * ONES} | ({"255": 2} if has_background else {"road": 2 * (23 - ONES)})
+    assert areas(dataset) == expected
+    with pytest.raises(TargetError, match="ultralytics takes label maps"):
+        png.write(dataset, tmp_path / "out", layout="ultralytics", masks="binary")

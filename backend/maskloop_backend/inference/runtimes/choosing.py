@@ -53,7 +53,7 @@ _chosen: dict[tuple[object, Name, Precision], tuple[_Candidate, str]] = {}
 _choosing = threading.Lock()
 
 
-def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto") -> Choice:
+def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *, threads: int | None = None) -> Choice:
     """Return a bundle's network, compiled by the runtime that was asked for or, with 'auto', by the fastest.
 
     Where there is a choice it is measured, once a process and kind of network: all predict one image a few times, in
@@ -63,6 +63,7 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto") -
         bundle: the model.
         name: of the runtime.
         precision: what to compute in; 'auto' is float32, or bfloat16 where the processor has it and it is faster.
+        threads: of OpenVINO; None takes all cores. TensorFlow's are set for a whole process, before it is imported.
 
     Raises:
         DataError: no such runtime or precision.
@@ -72,18 +73,18 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto") -
     if name not in ("auto", "keras", "openvino"):
         raise DataError(f"there is no runtime {name!r}; there are: auto, keras, openvino")
     if name == "openvino":
-        return Choice(OpenVinoRuntime(bundle, precision=precision), "asked for")
+        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "asked for")
     key = (bundle.record.architecture, name, precision)
     with _choosing:
         if key not in _chosen:
-            choice = _fastest(bundle, name, precision)
+            choice = _fastest(bundle, name, precision, threads)
             _chosen[key] = ((choice.runtime.name, choice.runtime.precision), choice.reason)
             return choice
         candidate, reason = _chosen[key]
-    return Choice(_made(bundle, candidate), reason)
+    return Choice(_made(bundle, candidate, threads), reason)
 
 
-def _fastest(bundle: Bundle, name: Name, precision: Precision) -> Choice:
+def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | None) -> Choice:
     first: Computed = "float32" if precision == "auto" else precision
     reference = KerasRuntime(bundle, precision=first)
     others: list[_Candidate] = []
@@ -100,7 +101,7 @@ def _fastest(bundle: Bundle, name: Name, precision: Precision) -> Choice:
     runtimes: list[Runtime] = [reference]
     for candidate in others:
         try:
-            runtime = _made(bundle, candidate)
+            runtime = _made(bundle, candidate, threads)
             differing = float(np.mean(reference.labels(image)[0] != runtime.labels(image)[0]))
         except Exception as error:  # noqa: BLE001 - whatever another cannot convert or run, the reference can
             notes.append(f"{_title(*candidate)} cannot run this network ({type(error).__name__})")
@@ -120,11 +121,11 @@ def _fastest(bundle: Bundle, name: Name, precision: Precision) -> Choice:
     return Choice(runtimes[best], "; ".join([f"measured at {width} x {height}: {', '.join(times)}", *notes]))
 
 
-def _made(bundle: Bundle, candidate: _Candidate) -> Runtime:
+def _made(bundle: Bundle, candidate: _Candidate, threads: int | None) -> Runtime:
     name, precision = candidate
     if name == "keras":
         return KerasRuntime(bundle, precision=precision)
-    return OpenVinoRuntime(bundle, precision=precision)
+    return OpenVinoRuntime(bundle, precision=precision, threads=threads)
 
 
 def _title(name: str, precision: str) -> str:

@@ -57,6 +57,7 @@ class OpenVinoRuntime:
     Args:
         bundle: the model, in float32.
         precision: 'bfloat16' only helps where the processor has it; 'auto' looks.
+        threads: to compute with; None takes all cores.
 
     Raises:
         DataError: no such precision.
@@ -66,16 +67,17 @@ class OpenVinoRuntime:
     name = "openvino"
     static_shapes = False
 
-    def __init__(self, bundle: Bundle, *, precision: Precision = "auto") -> None:
+    def __init__(self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None) -> None:
         checked(precision)
         require()
+        self._threads = threads
         self.precision: Computed
         if precision == "auto":
             self.precision = "bfloat16" if cpu_has_bfloat16() else "float32"
         else:
             self.precision = precision
         self._model: keras.Model | None = bundle.model
-        self._labels = _Compiled(bundle.model, decide_planes, self.precision)
+        self._labels = _Compiled(bundle.model, decide_planes, self.precision, threads)
         # only shrunk images need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
@@ -90,7 +92,7 @@ class OpenVinoRuntime:
         """Return class index and confidence of images that were shrunk, at their former size, see the protocol."""
         with self._first:
             if self._logits is None:
-                self._logits = _Compiled(self._model, lambda logits: (logits,), self.precision)
+                self._logits = _Compiled(self._model, lambda logits: (logits,), self.precision, self._threads)
                 self._model = None
         (logits,) = self._logits(images)
         return self._enlarge(logits[:, inner[0], inner[1]], height, width)
@@ -103,9 +105,12 @@ class _Compiled:
         model: the network.
         finish: makes a tuple of tensors of the logits.
         precision: what to compute in.
+        threads: to compute with; None takes all cores.
     """
 
-    def __init__(self, model: Any, finish: Callable[[Any], tuple[Any, ...]], precision: Computed) -> None:
+    def __init__(
+        self, model: Any, finish: Callable[[Any], tuple[Any, ...]], precision: Computed, threads: int | None
+    ) -> None:
         core = _openvino().Core()
         with tempfile.TemporaryDirectory(prefix="maskloop-openvino-") as folder:
             names = _save(model, finish, Path(folder))
@@ -119,6 +124,7 @@ class _Compiled:
                     "INFERENCE_PRECISION_HINT": _HINTS[precision],
                     # trainings and other programs run beside a server: a thread that is bound to a busy core waits
                     "ENABLE_CPU_PINNING": False,
+                    **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
                 },
             )
         self._compiled = compiled

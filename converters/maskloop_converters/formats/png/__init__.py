@@ -12,13 +12,13 @@ Without ``maskloop.jsonl`` the same folders are read as plain images and label m
 (``images``, ``imgs``, ``img_dir`` beside ``masks``, ``labels``, ``annotations``, ``ann_dir``) and whatever tools append to
 the names of masks (``a_mask.png``, ``a_L.png``). ``train.txt``, ``valid.txt`` with a name a line, sub-folders called like
 a part, or one such dataset a sub-folder make parts. ``layouts`` has the other layouts, a module each: VOC's, CamVid's,
-Cityscapes', Mapillary's, images and masks in one folder. ``naming`` says what the numbers are called where a list does,
+Cityscapes', Mapillary's, Ultralytics', images and masks in one folder. ``naming`` says what the numbers are called where a list does,
 and where none does; ``label_maps`` what a number or a colour in a mask means.
 """
 
 from __future__ import annotations
 
 from .reader import detect, read, splits
-from .writer import MaskKind, WrittenLayout, opening, write
+from .writer import MaskKind, WrittenLayout, join_parts, opening, write
 
-__all__ = ["MaskKind", "WrittenLayout", "detect", "opening", "read", "splits", "write"]
+__all__ = ["MaskKind", "WrittenLayout", "detect", "join_parts", "opening", "read", "splits", "write"]

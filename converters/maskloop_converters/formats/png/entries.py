@@ -65,6 +65,7 @@ class Layout:
         images: whether the layout has images at all; CVAT leaves them out unless it is asked.
         divisor: of 16-bit instance numbers: label * divisor + number.
         first: the first number of an object; what is below it belongs to none.
+        ignored: the number that the layout's masks have for what nobody judges; None where a list or the masks say it.
         left_out: what is there and is not taken: (kind, example).
         notes: what should be said: (kind, example).
     """
@@ -75,6 +76,7 @@ class Layout:
     images: bool = True
     divisor: int = 1000
     first: int = 0
+    ignored: int | None = None
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,9 @@ def meaning(
     masks = [entry.mask for entry in layout.entries if entry.mask is not None]
     listed = _list_of(root, given, above)
     if listed is not None:
+        ids = listed.labels.known_ids
+        if layout.ignored is not None and listed.labels.ignore_id is None and layout.ignored not in ids:
+            listed = replace(listed, labels=replace(listed.labels, ignore_id=layout.ignored))
         # With more than two names, numbers leave no doubt: only what three channels hold must be seen.
         doubtful = len(listed.labels.labels) < 3
         spread = _spread(masks, _LOOKED_AT)

@@ -100,7 +100,8 @@ def _parts(
         raise FormatError(f"{path} is not a folder; a png dataset is a folder with images and masks")
     if (path / INDEX).is_file():
         return [_indexed(path, labels, None, soft, values, images_from)]
-    if why_not(path) is None:
+    indexed = any((root / INDEX).is_file() for root in _roots(path)[1:])
+    if why_not(path) is None and not indexed:
         return _plain(path, labels, None, values, images_from)
     found: list[Part] = []
     left_out = []

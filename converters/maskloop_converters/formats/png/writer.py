@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -20,17 +20,20 @@ from ...errors import TargetError
 from ...options import Option
 from ...report import WriteReport
 from ...samples import Dataset, LabelSet, Region, Sample
+from ..data_yaml import CONFIG, IMAGES, config_text
 from ..file_names import FreeNames, file_stem, relative_path
 from ..gate import gated
 from ..images import ImageMode, Images, store_image
 from ..labels import color_table, labels_to_json, palette
 from ..records import dumps, image_to_json, region_to_json
+from ..reduction import Numbering, count_head
 from .entries import INDEX
 
 MaskKind = Literal["auto", "index", "color", "binary"]
-WrittenLayout = Literal["folders", "voc", "camvid"]
+WrittenLayout = Literal["folders", "voc", "camvid", "ultralytics"]
 
 _LARGEST_ID = 65535
+_IGNORED = 255
 
 
 @contextmanager
@@ -46,7 +49,7 @@ def opening(
     layout: Annotated[WrittenLayout, Option("Where images and label maps go.")] = "folders",
     colored: Annotated[bool, Option("Give label maps of ids a palette.")] = False,
     overwrite: bool = False,
-) -> Iterator[_Writer]:
+) -> Iterator[_Writer | Renumbering]:
     """Write a dataset as images with PNG masks; the index that makes it whole stands beside them (see the module).
 
     Args:
@@ -58,7 +61,9 @@ def opening(
             something, binary masks too, which are then what is read.
         images: how images come along, see :func:`maskloop_converters.formats.images.store_image`; by default they are copied.
         layout: where images and label maps go: 'folders' (images/, masks/), 'voc' (JPEGImages/, SegmentationClass/ with
-            palettes, ImageSets/, labelmap.txt) or 'camvid' (train/, trainannot/, train.txt with both paths a line).
+            palettes, ImageSets/, labelmap.txt), 'camvid' (train/, trainannot/, train.txt with both paths a line) or
+            'ultralytics' (images/train/, masks/train/, data.yaml), whose classes are numbered 0, 1, 2, ... and 255 is
+            what nobody judges.
         colored: give label maps of ids a palette. Off by default: OpenCV and TensorFlow turn palettes to brightness.
         overwrite: replace what is there.
 
@@ -69,7 +74,13 @@ def opening(
         OutputExistsError: something is there already.
         TargetError: an id above 65535 in a label map of ids.
     """
+    if layout == "ultralytics" and masks in ("color", "binary"):
+        raise TargetError(f"--layout ultralytics takes label maps of numbers, not --masks {masks}")
     places = _Places(layout, file_stem("train" if dataset.split is None else dataset.split))
+    given = dataset
+    numbering = _numbering(dataset.labels) if layout == "ultralytics" else None
+    if numbering is not None:
+        dataset = replace(dataset, labels=numbering.labels)
     with atomic_directory(path, overwrite=overwrite) as root:
         colored = colored or layout == "voc"
         header: dict[str, Any] = {"maskloop": 1, "format": "png", "masks": masks}
@@ -80,16 +91,60 @@ def opening(
         with (root / INDEX).open("w", encoding="utf-8") as index, places.list_file(root) as listed:
             index.write(dumps(header, "the dataset") + "\n")
             writer = _Writer(root, dataset.labels, masks, images or "copy", colored, places, index, listed)
-            yield writer
+            if numbering is None:
+                yield writer
+            else:
+                count_head(given, dataset, writer.report.losses)
+                yield Renumbering(writer, dataset, numbering)
         document = labels_to_json(dataset.labels)
         if masks == "color" or colored:
             document["mask_colors"] = {str(k): list(color) for k, color in writer.colors.items()}
         (root / "labels.json").write_text(dumps(document, "labels") + "\n", "utf-8")
+        if layout == "ultralytics":
+            place = f"{IMAGES}/{places.split}"
+            (root / CONFIG).write_text(config_text({"train": place, "val": place}, dataset.labels, "masks"), "utf-8")
         if layout == "voc":
             lines = (
                 f"{label.name}:{','.join(map(str, writer.colors[label.id]))}::\n" for label in dataset.labels.labels
             )
             (root / "labelmap.txt").write_text("".join(lines), "utf-8")
+
+
+def join_parts(path: Path, heads: Mapping[str, Dataset], options: Mapping[str, Any]) -> None:
+    """Write the data.yaml of a folder of parts, where trainers read one."""
+    if options.get("layout") == "ultralytics":
+        places = {part: f"{part}/{IMAGES}/{part}" for part in heads}
+        labels = _numbering(next(iter(heads.values())).labels).labels
+        (path / CONFIG).write_text(config_text(places, labels, "masks"), "utf-8")
+
+
+def _numbering(labels: LabelSet) -> Numbering:
+    return Numbering.of(labels, background=True, ignored=_IGNORED, most=_IGNORED, target="--layout ultralytics")
+
+
+@dataclass(slots=True)
+class Renumbering:
+    """A writer that is given samples whose labels have other numbers than what it writes."""
+
+    writer: _Writer
+    head: Dataset
+    numbering: Numbering
+    _held: Sample | None = None
+
+    @property
+    def report(self) -> WriteReport:
+        """What was written so far."""
+        return self.writer.report
+
+    def held(self) -> Sample:
+        """Return the sample written last, as it is read back."""
+        assert self._held is not None
+        return self._held
+
+    def write(self, sample: Sample) -> None:
+        """Write a sample."""
+        self._held = self.numbering.sample(sample)
+        self.writer.write(self._held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +155,29 @@ class _Places:
     split: str
 
     def name(self, name: PurePosixPath) -> PurePosixPath:
-        """Return an image's name below its folder: without the split's own, which CamVid's layout adds."""
-        inside = self.layout == "camvid" and len(name.parts) > 1 and name.parts[0] == self.split
+        """Return an image's name below its folder: without the split's own, which some layouts add."""
+        inside = self.layout in ("camvid", "ultralytics") and len(name.parts) > 1 and name.parts[0] == self.split
         return name.relative_to(self.split) if inside else name
 
     def image(self, name: PurePosixPath) -> str:
         """Return the path of an image in the dataset."""
         if self.layout == "camvid":
             return f"{self.split}/{name}"
+        if self.layout == "ultralytics":
+            return f"{IMAGES}/{self.split}/{name}"
         return f"{'JPEGImages' if self.layout == 'voc' else 'images'}/{name}"
 
     def mask(self, name: PurePosixPath) -> str:
         """Return the path of the label map of an image."""
         if self.layout == "camvid":
             return f"{self.split}annot/{name.with_suffix('.png')}"
+        if self.layout == "ultralytics":
+            return f"masks/{self.split}/{name.with_suffix('.png')}"
         return f"{'SegmentationClass' if self.layout == 'voc' else 'masks'}/{name.with_suffix('.png')}"
 
     def list_file(self, root: Path) -> AbstractContextManager[IO[str]]:
         """Open the list of the split's images; without one in our own layout, whose index is the list."""
-        if self.layout == "folders":
+        if self.layout in ("folders", "ultralytics"):
             return nullcontext(io.StringIO())
         folder = root / "ImageSets" / "Segmentation" if self.layout == "voc" else root
         folder.mkdir(parents=True, exist_ok=True)

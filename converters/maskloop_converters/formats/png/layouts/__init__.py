@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ....errors import FormatError
 from ..entries import Layout
-from . import beside, camvid, cityscapes, folders, mapillary, voc
+from . import beside, camvid, cityscapes, folders, mapillary, ultralytics, voc
 
 #: In the order in which they are tried.
-_LAYOUTS = (mapillary, folders, voc, cityscapes, camvid, beside)
+_LAYOUTS = (ultralytics, mapillary, folders, voc, cityscapes, camvid, beside)
 
 
 def find_layout(root: Path) -> Layout:

@@ -1,0 +1,88 @@
+"""CVAT's shapes to masks: run lengths, polygons, boxes, ellipses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...codecs import cvat_rle
+from ...codecs.polygons import ellipse, filled
+from ...errors import CodecError, FormatError
+from ...masks import RunList
+from ..coco.segmentation import counts_of, masks_of
+
+#: Shapes that have an area.
+AREAS = ("mask", "polygon", "box", "ellipse")
+#: Shapes that have none, as masks go.
+OTHERS = ("polyline", "points", "cuboid", "skeleton", "tag")
+_LONGEST = 1 << 24
+
+
+def mask_of(shape: Element, height: int, width: int, where: str) -> RunList:
+    """Return the mask of a shape; FormatError says what is wrong with it."""
+    try:
+        if shape.tag == "mask":
+            box = tuple(_whole(shape, key, where) for key in ("left", "top", "width", "height"))
+            return cvat_rle.decode([_runs(shape.get("rle"), where)], [box], height, width)  # type: ignore[list-item]
+        if shape.tag == "polygon":
+            points = _points(shape.get("points"), where)
+            counts, _ = counts_of([points.ravel().tolist()], height, width, where)
+            return masks_of([counts], height, width)
+        angle = math.radians(_number(shape, "rotation", where, 0.0))
+        if shape.tag == "ellipse":
+            cx, cy, rx, ry = (_number(shape, key, where) for key in ("cx", "cy", "rx", "ry"))
+            return ellipse((cx, cy), (rx, ry), height, width, angle=angle)
+        x0, y0, x1, y1 = (_number(shape, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
+        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        if angle:
+            middle = corners.mean(axis=0)
+            turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+            corners = (corners - middle) @ turn + middle
+        return filled(corners, height, width)
+    except CodecError as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+def _runs(text: str | None, where: str) -> NDArray[np.int64]:
+    try:
+        runs = np.array((text or "").split(","), np.int64)
+    except (ValueError, OverflowError):
+        raise FormatError(f"{where}: rle is a list of whole numbers, received {text!r:.80}") from None
+    if runs.size > _LONGEST:
+        raise FormatError(f"{where}: {runs.size} runs are more than a mask has")
+    return runs
+
+
+def _points(text: str | None, where: str) -> NDArray[np.float64]:
+    pairs: Sequence[str] = (text or "").split(";")
+    try:
+        points = np.array([pair.split(",") for pair in pairs], np.float64)
+    except ValueError:
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+        raise FormatError(f"{where}: a polygon is three points or more, x,y;x,y;..., received {text!r:.80}")
+    return points
+
+
+def _whole(shape: Element, key: str, where: str) -> int:
+    text = shape.get(key, "")
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise FormatError(f"{where}: {key} must be a whole number from 0, received {text!r:.80}")
+    return int(text)
+
+
+def _number(shape: Element, key: str, where: str, default: float | None = None) -> float:
+    text = shape.get(key)
+    if text is None and default is not None:
+        return default
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise FormatError(f"{where}: {key} must be a number, received {text!r:.80}")
+    return value
