@@ -32,7 +32,7 @@ logger = logging.getLogger("maskloop.loop")
 MOST_TASKS = 200
 MOST_BYTES = 256 << 20
 # Steps of a fit, and seconds after which it ends with what it has.
-STEPS, SECONDS = 100, 5.0
+STEPS, SECONDS = 150, 4.0
 
 
 @dataclass(frozen=True, slots=True)

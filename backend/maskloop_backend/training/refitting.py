@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -31,10 +32,12 @@ from .loss import cross_entropy
 from .optimizer import RatedAdamW
 from .settings import TrainingSettings
 
-# Random views of every image, crops of this size, and crops a step.
-_VIEWS, _CROP, _BATCH = 4, (256, 320), 4
+# Random views of every image, crops of this size, and crops a step: few, as who asks for a prediction waits for a step.
+_VIEWS, _CROP, _BATCH = 4, (256, 320), 2
 # Gentle: a head that few images pull far away draws everything else worse.
-_RATE, _AVERAGE = 1e-3, 0.98
+_RATE, _AVERAGE = 5e-4, 0.98
+# Steps in which the rate rises.
+_RISING = 10
 # Pixels between those that the loss looks at, in rows and columns.
 _EVERY = 4
 
@@ -89,6 +92,10 @@ class HeadFitter:
         for layer in backbone_layers(model, own.backbone, head=frozen_head):
             layer.trainable = False
         model.get_layer(LAST).trainable = False
+        for layer in model.layers:
+            # statistics of a few images are none, and all fits share what is not trainable
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
         last = entry.head.output if frozen_head and entry.head is not None else entry.blocks[-1].output
         self._every = min(_EVERY, own.stride // 2)
         self._front, self._rest = split_network(model, last, narrow=True, every=self._every)
@@ -178,7 +185,10 @@ class HeadFitter:
             if self._every > 1:
                 inputs = [*maps, np.tile(phase.astype(np.int32), (_BATCH, 1))]
                 targets = targets[:, int(phase[0]) :: self._every, int(phase[1]) :: self._every]
-            optimizer.learning_rate = _RATE * (1 - step / steps) ** 0.9
+            # whichever is over first: the steps or the time
+            progress = max(step / steps, 1 - (deadline - time.monotonic()) / seconds if seconds else 0.0)
+            rising = min(1.0, (step + 1) / _RISING)
+            optimizer.learning_rate = _RATE * rising * max(0.0, 1 - progress) ** 0.9
             self._rest.reset_metrics()
             loss = float(self._rest.train_on_batch(inputs if len(inputs) > 1 else inputs[0], targets))
             if not np.isfinite(loss):
