@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from maskloop_converters.atomic import sync
 
 from ..locks import held
+from ..model import quantized
 from ..model import record as records
+from ..model.quantized import QuantizedRecord
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
 from . import archive, history
 from .history import RegistryError, Served, Serving
@@ -100,7 +102,51 @@ class Registry:
             RegistryError: there is no such version.
             BundleError: it is damaged, half-written or changed; the message names the file.
         """
-        return _own_name(records.verify(self._directory(version)), version)
+        directory = self._directory(version)
+        record = _own_name(records.verify(directory), version)
+        quantized.read(directory, record)
+        return record
+
+    def quantized(self, version: str) -> QuantizedRecord | None:
+        """Return what is known of a version's quantised graph, after checking it; None where it has none.
+
+        Raises:
+            RegistryError: there is no such version.
+            BundleError: it is damaged.
+        """
+        found = quantized.read(self._directory(version), self.record(version))
+        return None if found is None else found.record
+
+    def check_quantizable(self, version: str, *, overwrite: bool = False) -> None:
+        """Raise RegistryError where a version is not there, or has a quantised graph that may not be replaced."""
+        if (self._directory(version) / quantized.FOLDER).exists() and not overwrite:
+            raise RegistryError(f"{version} has an int8 graph already; --overwrite replaces it")
+
+    def add_quantized(self, version: str, folder: Path, *, overwrite: bool = False) -> None:
+        """Give a version the quantised graph in a folder, whole or not at all; servers take it when they next load it.
+
+        Args:
+            version: its name.
+            folder: with the files of :mod:`~..model.quantized`; it stays.
+            overwrite: replace a graph that is there.
+
+        Raises:
+            RegistryError: there is no such version, or it has a graph already.
+            BundleError: the graph is damaged, or of other weights.
+        """
+        with self._writing(), TemporaryDirectory(prefix=_ASIDE, dir=self.models) as name:
+            self.check_quantizable(version, overwrite=overwrite)
+            directory, aside = self._directory(version), Path(name)
+            new, old = aside / quantized.FOLDER, aside / "old"
+            shutil.copytree(folder, new)
+            quantized.read(aside, self.record(version))
+            for written in (*new.iterdir(), new):
+                sync(written)
+            target = directory / quantized.FOLDER
+            if target.exists() or target.is_symlink():
+                target.rename(old)
+            new.rename(target)
+            sync(directory)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one JSON object a version, oldest first.

@@ -102,7 +102,7 @@ class RegistrySource:
             precision=choice.runtime.precision,
             reason=choice.reason,
         )
-        predictor = Predictor(bundle, runtime=choice.runtime)
+        predictor = Predictor(bundle, runtime=choice.runtime, reason=choice.reason)
         predictor.warm_up()
         return predictor
 
@@ -195,10 +195,20 @@ class Models:
     def runtime(self) -> str | None:
         """Say what runs the model that was used last ('openvino, bfloat16'), for /health; None: it does not say."""
         with self._changed:
-            loaded = [version for version in self._versions.values() if version.segmenter is not None]
-            segmenter = max(loaded, key=lambda version: version.used).segmenter if loaded else None
+            segmenter = self._used_last()
         name, precision = (getattr(segmenter, field, None) for field in ("runtime", "precision"))
         return None if name is None else f"{name}, {precision}"
+
+    @property
+    def runtime_reason(self) -> str | None:
+        """Say why that runs it, for /health and `maskloop doctor`; None: it does not say."""
+        with self._changed:
+            reason: str | None = getattr(self._used_last(), "runtime_reason", None)
+        return reason
+
+    def _used_last(self) -> Segmenter | None:
+        loaded = [version for version in self._versions.values() if version.segmenter is not None]
+        return max(loaded, key=lambda version: version.used).segmenter if loaded else None
 
     @property
     def own(self) -> dict[int, str]:

@@ -123,6 +123,80 @@ class HealthResponse(BaseModel):
         description="what runs the model, and its precision: 'openvino, bfloat16'; null: none yet"
     )
     live: str | None = Field(description="whether live versions answer, 'on' or 'off'; null: started without --live")
+    runtime_reason: str | None = Field(description="why that one: what was measured, or that it was asked for")
+
+
+class ReadyResponse(BaseModel):
+    """Requests may be sent here."""
+
+    ready: bool
+
+
+class OutcomeCounts(BaseModel):
+    """What became of the predictions of some tasks."""
+
+    tasks: int
+    accepted: int = Field(description="submitted as they were predicted")
+    changed: int
+    rejected: int = Field(description="no region of the prediction was left")
+    drawn: int = Field(description="there was no prediction")
+    pixels: int = Field(description="that the prediction or the person gave a class, where masks could be compared")
+    off: int = Field(description="of these, how many have another class, or none, in the other")
+
+
+class VersionOutcomes(OutcomeCounts):
+    """Of one version."""
+
+    version: str | None
+
+
+class WeekOutcomes(OutcomeCounts):
+    """Of one week, ISO 8601."""
+
+    week: str
+
+
+class ClassOutcomes(BaseModel):
+    """What became of one class."""
+
+    label: str = Field(alias="class")
+    kept: int = Field(description="regions left as predicted")
+    changed: int = Field(description="predicted regions whose outline or label was changed")
+    removed: int
+    added: int = Field(description="regions drawn by hand")
+    pixels: int
+    off: int
+
+
+class ClassWeekOutcomes(ClassOutcomes):
+    """What became of one class in one week."""
+
+    week: str
+
+
+class TaskOutcome(BaseModel):
+    """A task of which many pixels were changed."""
+
+    project: int
+    task: int
+    version: str | None
+    week: str
+    kind: str
+    pixels: int
+    off: int
+    share: float
+
+
+class StatsResponse(BaseModel):
+    """What became of predictions, as far as Label Studio's webhooks told; the newest weeks."""
+
+    project: int | None = Field(description="of which; null: of all together")
+    totals: OutcomeCounts
+    versions: list[VersionOutcomes]
+    weeks: list[WeekOutcomes]
+    classes: list[ClassOutcomes]
+    class_weeks: list[ClassWeekOutcomes]
+    tasks: list[TaskOutcome] = Field(description="the most corrected ones")
 
 
 class PredictResponse(BaseModel):

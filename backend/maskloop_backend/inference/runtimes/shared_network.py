@@ -55,6 +55,9 @@ class SharedRuntime:
         """True on JAX, which compiles one program a shape."""
         return bool(keras.backend.backend() == "jax")
 
+    def prepare(self, batch: int, height: int, width: int) -> None:
+        """Do nothing: TensorFlow has one graph for all sizes, JAX compiles each at its first use; see the protocol."""
+
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
         """Return class index and confidence of every pixel, see the protocol."""
         index, confidence = self._compiled_labels(self._weights, images)
