@@ -16,11 +16,13 @@ from typing import Any
 
 import orjson
 
+from maskloop_converters.formats.labelstudio.config import ImageTag
+
 from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
 from ..studio.errors import ImageError, without_queries
 from ..studio.images import ImageFetcher, Source
-from ..studio.label_config import ImageTag, LabelMapping
+from ..studio.label_config import LabelMapping
 from ..studio.transport import Exchange, Traffic
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
