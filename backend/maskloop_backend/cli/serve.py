@@ -126,6 +126,14 @@ from . import options
     help="Show a version that a training promoted in its project at once, see `maskloop rollout`.",
 )
 @click.option(
+    "--live",
+    is_flag=True,
+    envvar="MASKLOOP_LIVE",
+    show_envvar=True,
+    help="After each submit, refit the model's last layers for the project within seconds; the next task that is opened shows "
+    "that live version's masks. It is never promoted; `maskloop live off` removes it at once.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",

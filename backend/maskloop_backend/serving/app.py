@@ -33,6 +33,7 @@ from .auth import names_loopback
 from .batching import Batcher
 from .cache import PredictionCache
 from .limits import Refusal, parse, read_body, reason_phrase
+from .live import Live
 from .logs import LONGEST, begin_request, log
 from .metrics import Metrics
 from .models import Models, ModelSource
@@ -106,6 +107,11 @@ class Admission:
             self._metrics.predicting.set(self._running)
             self._changed.notify_all()
 
+    def give_way(self, seconds: float) -> None:
+        """Wait while requests are inside, so many seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0 or self._closed, seconds)
+
     def close(self, timeout: float) -> bool:
         """Let nobody in any more and wait for those inside; return whether all left in time."""
         with self._changed:
@@ -164,6 +170,16 @@ class Server:
             gallery=self.gallery,
         )
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
+        self.live: Live | None = None
+        if settings.live:
+            self.live = Live(
+                settings.home,
+                self.models.announced,
+                self.studio,
+                self.projects.fetcher,
+                self.admission.give_way,
+            )
+            self.live.start()
         self.models.look()
         if settings.training:
             self.worker.start()
@@ -210,6 +226,8 @@ class Server:
         self.projects.mapping(xml, announced, self.models.labels(announced))
         self._note(project, xml)
         segmenter = self.models.get(self.settings.model_wait, number)
+        if self.live is not None:
+            segmenter = self.live.of(number, segmenter)
         mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
         fetcher = self.projects.fetcher(project)
         return Job(tasks, segmenter, mapping, fetcher, context, self.options, project_id(project)[:LONGEST_ID])
@@ -245,8 +263,13 @@ class Server:
         self._note(project, label_config)
         # a training may have waited for the token
         self.worker.wake()
-        version = self.models.require(project_number(project))
-        return version, self.projects.mapping(label_config, version, self.models.labels(version))
+        number = project_number(project)
+        version = self.models.require(number)
+        mapping = self.projects.mapping(label_config, version, self.models.labels(version))
+        if self.live is not None:
+            self.live.expect(number)
+            version = self.live.version(number, version)
+        return version, mapping
 
     def _note(self, project: Any, label_config: str) -> None:
         """Keep a project's label config: no version may be promoted that lacks what it uses."""
@@ -272,6 +295,8 @@ class Server:
             raise Refusal(507, f"The event could not be stored: {error}") from error
         self.worker.wake()
         self.metrics.events.labels(known_action(event)).inc()
+        if self.live is not None:
+            self.live.notice(event.action, event.project_number, event.annotated)
         return job
 
     def versions(self, project: Any = None) -> list[str]:
@@ -302,6 +327,8 @@ class Server:
         """Stop the threads and close the queue; a training that runs goes on."""
         self.draining = True
         self.admission.close(0)
+        if self.live is not None:
+            self.live.close()
         self.worker.stop()
         self.rollouts.stop()
         self.batcher.close()
@@ -472,8 +499,10 @@ class _Health(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         models = self._server.models
         version = models.announced()
+        live = self._server.live
         projects = {str(number): own for number, own in models.own.items()}
         said = {"model": models.state, "model_version": version, "projects": projects, **self._server.runs()}
+        said["live"] = None if live is None else "on" if live.on else "off"
         _json(resp, {"status": "UP", "model_class": "maskloop", **said})
 
 

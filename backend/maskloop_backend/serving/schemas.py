@@ -41,6 +41,10 @@ def _short(value: Any) -> bool:
 Task = Annotated[dict[str, Any], BeforeValidator(_task)]
 
 
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
+
+
 class SetupRequest(BaseModel):
     """POST /setup: on connect, on every look at the settings page and before most predictions."""
 
@@ -82,6 +86,19 @@ class WebhookRequest(BaseModel):
     annotations: Annotated[Any, BeforeValidator(_only("id", "task", "was_cancelled"))] = None
     tasks: Annotated[Any, BeforeValidator(_only("id"))] = None
 
+    @property
+    def project_number(self) -> int | None:
+        """The project's id, None where the event names none."""
+        return _number((self.project or {}).get("id"))
+
+    @property
+    def annotated(self) -> list[int]:
+        """Ids of the tasks that the event's annotations belong to, as far as it names them."""
+        several = self.annotations if isinstance(self.annotations, list) else []
+        named = [(self.task or {}).get("id"), (self.annotation or {}).get("task")]
+        named += [one.get("task") for one in several if isinstance(one, dict)]
+        return sorted({number for number in map(_number, named) if number is not None})
+
 
 class SetupResponse(BaseModel):
     """The version whose predictions the project will get, and what of its label config does not fit the model."""
@@ -105,6 +122,7 @@ class HealthResponse(BaseModel):
     runtime: str | None = Field(
         description="what runs the model, and its precision: 'openvino, bfloat16'; null: none yet"
     )
+    live: str | None = Field(description="whether live versions answer, 'on' or 'off'; null: started without --live")
     runtime_reason: str | None = Field(description="why that one: what was measured, or that it was asked for")
 
 
