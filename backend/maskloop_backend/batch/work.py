@@ -87,7 +87,9 @@ class Labelling:
         def label(shard: Shard, tick: Tick) -> Finished:
             limits = self.limits if not in_order(self.read) else Limits(self.limits.memory, 1)
             with self.destination.opening(shard) as writer:
-                return label_shard(shard, segmenter, self.read, writer, below=self.below, limits=limits, tick=tick)
+                finished = label_shard(shard, segmenter, self.read, writer, below=self.below, limits=limits, tick=tick)
+            finished.lines = writer.lines
+            return finished
 
         return label
 
