@@ -17,6 +17,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from maskloop_backend.serving.app import Server
 from maskloop_backend.serving.models import RegistrySource
+from maskloop_backend.serving.projects import project_number
 from maskloop_backend.serving.schemas import WebhookRequest
 from maskloop_backend.serving.settings import Settings
 from maskloop_backend.studio.addresses import AddressPolicy
@@ -48,7 +49,7 @@ class MaskloopModel(LabelStudioMLBase):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Tell label-studio-ml 2.x the version that /setup must answer."""
-        self.set("model_version", server().models.require())
+        self.set("model_version", server().models.require(project_number(getattr(self, "project_id", None))))
 
     def predict(self, tasks: list[dict[str, Any]], context: dict[str, Any] | None = None, **_: Any) -> list[Any]:
         """Return one prediction a task, [] where its image failed."""
@@ -83,7 +84,7 @@ class Manager(getattr(label_studio_ml_model, "LabelStudioMLManager", object)):  
         """Answer /predict: the predictions and the version they are of."""
         results = server().answer(tasks, label_config or "", project, params.get("context"))
         named = (result["model_version"] for result in results if result)
-        return results, cls._named(next(named, None) or server().models.require())
+        return results, cls._named(next(named, None) or server().models.require(project_number(project)))
 
     @classmethod
     def webhook(cls, event: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class Manager(getattr(label_studio_ml_model, "LabelStudioMLManager", object)):  
     @classmethod
     def _get_models_from_workdir(cls, project: Any) -> list[str]:
         """Answer /versions."""
-        return server().versions()
+        return server().versions(project)
 
     @staticmethod
     def _named(version: str) -> Any:

@@ -72,6 +72,25 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Begin anew where `maskloop label` wrote before.")
 @click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where shards are worked on: processes of this machine, or Ray (pip install 'maskloop[ray]'), whose nodes must see "
+    "SOURCE, DEST and --home under the same names.",
+)
+@click.option(
+    "--address", metavar="ADDRESS", help="Of a Ray cluster ('auto', 'host:6379').  [default: Ray on this machine]"
+)
+@click.option(
+    "--gpus",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Of each worker of Ray; shares are possible.",
+)
+@click.option(
     "--processes",
     type=click.IntRange(1),
     metavar="N",
@@ -135,6 +154,9 @@ def command(
     show_status: bool,
     dry_run: bool,
     overwrite: bool,
+    engine_name: Literal["local", "ray"],
+    address: str | None,
+    gpus: float,
     processes: int | None,
     threads: int | None,
     memory_mb: int,
@@ -175,6 +197,9 @@ def command(
     from ..studio.predictions import PredictionOptions
 
     limits = Limits(memory_mb << 20)
+    if engine_name == "local" and (address or gpus):
+        raise click.UsageError("--address and --gpus are of Ray: give --engine ray")
+    cluster = _ray(address, processes, threads, gpus) if engine_name == "ray" else None
     if (named := project.project_of(source)) is not None:
         if destination not in (None, source):
             raise click.UsageError(
@@ -193,7 +218,7 @@ def command(
             seed if shuffle else None,
             limits,
         )
-        _label_project(request_of, _local(processes or 1, threads), dry_run, as_json, silent)
+        _label_project(request_of, cluster or _local(processes or 1, threads), dry_run, as_json, silent)
     if destination is None:
         raise click.UsageError("DEST is missing: a folder or URL for the masks")
     if project.project_of(destination) is not None:
@@ -221,7 +246,7 @@ def command(
     if dry_run:
         _say_plan(prepared, as_json)
         return
-    engine = _engine(prepared, processes, threads)
+    engine = cluster or _engine(prepared, processes, threads)
     with _noted(prepared) as note, _progress(silent) as progress:
         report = labelling.label(prepared, engine, progress)
         note(report)
@@ -331,6 +356,12 @@ def _local(processes: int, threads: int | None) -> Any:
     if threads is None and processes > 1:
         threads = max(1, (os.cpu_count() or 1) // processes)
     return LocalEngine(processes, threads)
+
+
+def _ray(address: str | None, processes: int | None, threads: int | None, gpus: float) -> Engine:
+    from ..batch.engines.ray import RayEngine
+
+    return RayEngine(address, processes, threads or 1, gpus)
 
 
 def _engine(prepared: Prepared, processes: int | None, threads: int | None) -> Engine:

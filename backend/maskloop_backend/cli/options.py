@@ -42,6 +42,13 @@ studio_token = click.option(
     help="A Label Studio personal access token or legacy token (Account & Settings). Better in the variable than here.",
 )
 
+served_project = click.option(
+    "--project",
+    metavar="ID|TITLE",
+    help="The Label Studio project whose version this is about; a title is looked up in Label Studio. Without it: the "
+    "default, which all projects without a version of their own are served.",
+)
+
 allow_hosts = click.option(
     "--allow-hosts",
     multiple=True,
@@ -82,6 +89,18 @@ backend_user = click.option(
     show_envvar=True,
     help="User of the backend's basic auth; the password is in MASKLOOP_BASIC_AUTH_PASSWORD.",
 )
+
+
+def project_id(project: str | None, studio_url: str, studio_token: str | None) -> int | None:
+    """Return a project's id, looked up in Label Studio where its title was given; None for None."""
+    if project is None:
+        return None
+    if project.isascii() and project.isdecimal():
+        return int(project)
+    from ..studio.client import StudioClient
+
+    with StudioClient(studio_url, required_token(studio_token)) as client:
+        return int(client.project(project)["id"])
 
 
 def required_token(token: str | None) -> str:

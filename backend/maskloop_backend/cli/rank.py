@@ -22,7 +22,12 @@ from . import options
 @options.studio_token
 @options.allow_hosts
 @options.deny_private
-@click.option("--model", "version", metavar="VERSION", help="The version that is asked.  [default: the served one]")
+@click.option(
+    "--model",
+    "version",
+    metavar="VERSION",
+    help="The version that is asked.  [default: the one that the project is served]",
+)
 @click.option("--strategy", default="default", show_default=True, help="See above.")
 @click.option("--budget", type=click.IntRange(1), help="Size of the batch that is chosen together.  [default: all]")
 @click.option(
@@ -93,7 +98,8 @@ def command(
     if chosen is None:
         raise click.UsageError(f"--strategy: there is no {strategy!r}; there are: {', '.join(STRATEGIES)}")
     registry = Registry(home)
-    model = version or registry.serving()
+    number = None if version else options.project_id(project, studio_url, studio_token)
+    model = version or registry.serving(number)
     if model is None:
         raise click.UsageError(f"no version is served in {home} yet: `maskloop train` makes one, --model names another")
     client: StudioClient | None = None

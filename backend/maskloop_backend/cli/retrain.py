@@ -32,7 +32,7 @@ from . import options
 @options.allow_hosts
 @options.deny_private
 @click.option("--foreign-studio", is_flag=True, hidden=True)
-@click.option("--from", "start", metavar="VERSION", show_default="the serving one", help="Version to start from.")
+@click.option("--from", "start", metavar="VERSION", show_default="the served one", help="Version to start from.")
 @click.option("--fresh", is_flag=True, help="Start from no version: new weights, everything learned anew.")
 @click.option(
     "--effort",
@@ -130,7 +130,9 @@ def command(
     unchanged count a quarter; pixels that nobody labelled are ignored. New labels grow the head.
 
     A fifth of the images is held out for good and never trained on. The new version and the serving one are measured on
-    these, and only if the new one is better, by the rule that the report states, it is served. The report shows the most
+    these, and only if the new one is better, by the rule that the report states, it is served. With --project it is served
+    to this project alone; else to all that have no version of their own, unless it lacks a class that one of these uses. The
+    report shows the most
     improved and the most damaged images, and how much annotators had to change. Running servers follow by themselves.
 
     Ctrl-C, SIGTERM or kill -9 lose at most one epoch: the same command with --resume goes on.
@@ -186,7 +188,8 @@ def command(
     if as_json:
         click.echo(json.dumps(result.to_json(), ensure_ascii=False))
         return
-    click.echo(f"{result.version} is {'served now' if result.promoted else 'not served'}: {result.reason}")
+    whom = "" if result.project is None else f" to project {result.project}"
+    click.echo(f"{result.version} is {f'served{whom} now' if result.promoted else 'not served'}: {result.reason}")
     changed = result.changed
     if changed["images"]:
         click.echo(f"annotators changed {changed['share']:.1%} of the pixels of {changed['images']} images", err=True)

@@ -14,7 +14,9 @@ from . import options
 @click.command
 @click.argument("project", metavar="PROJECT")
 @click.argument("version", required=False)
-@click.option("--promote", is_flag=True, help="Have the backend serve VERSION first, for all its projects.")
+@click.option(
+    "--promote", is_flag=True, help="Have the backend serve VERSION to this project first; the others keep theirs."
+)
 @click.option("--remove-old", is_flag=True, help="Delete other versions' predictions of tasks that nobody annotated.")
 @options.studio_url
 @options.studio_token
@@ -34,7 +36,7 @@ def command(
 ) -> None:
     """Move the Label Studio PROJECT (id or title) to a model VERSION, and back.
 
-    Without VERSION it is the one that the backend serves. Predictions are fetched for tasks without an annotation, anew
+    Without VERSION it is the one that the backend serves to the project. Predictions are fetched for tasks without an annotation, anew
     where they were made for another label config; the order of uncertainty sampling follows the version's scores.
     Annotations are never touched. Exits with 1 where no task gets a prediction, with the first reasons.
 
@@ -43,13 +45,17 @@ def command(
     maskloop rollout 7 fcn32s-small-20261123-1a2b3c4d --promote              promote it, and show it
     maskloop rollout 7 fcn32s-small-20261101-5e6f7a8b --promote              and back
     """
+    from ..loop.in_use import lost
     from ..registry import Registry
     from ..studio.client import StudioClient
     from ..studio.rollout import rollout
     from .progress import bar
 
-    def change(name: str) -> None:
-        Registry(home).promote(name, reason=f"rollout of project {project}")
+    def change(name: str, number: int) -> None:
+        registry = Registry(home)
+        for line in lost(registry, number, registry.record(name).labels):
+            click.echo(f"warning: {line}", err=True)
+        registry.promote(name, project=number, reason=f"rollout of project {project}")
 
     login = options.backend_login(backend_user)
     with StudioClient(studio_url, options.required_token(studio_token)) as client, bar("predictions") as progress:

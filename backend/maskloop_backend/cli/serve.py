@@ -31,7 +31,9 @@ from . import options
     show_envvar=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--model", "pinned", metavar="VERSION", help="Serve this version, whatever `maskloop models` chose.")
+@click.option(
+    "--model", "pinned", metavar="VERSION", help="Serve this version to all projects, whatever `maskloop models` chose."
+)
 @click.option(
     "--studio-url",
     envvar="MASKLOOP_STUDIO_URL",
@@ -75,13 +77,23 @@ from . import options
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
     envvar="MASKLOOP_PRECISION",
     show_envvar=True,
     help="What the network computes in. 'bfloat16' is faster where the processor has it (avx512_bf16, amx_bf16), slow "
-    "elsewhere, and moves few pixels at the borders of classes; 'auto' takes it where it is measured to be faster.",
+    "elsewhere, and moves few pixels at the borders of classes; 'auto' takes it where it is measured to be faster. 'int8' is "
+    "for versions of `maskloop models quantize`, on OpenVINO; 'auto' takes it where it costs at most 0.005 mIoU and is the "
+    "fastest.",
+)
+@click.option(
+    "--models-in-memory",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Versions that are held at once where projects have their own; the least recently used is loaded anew when it is "
+    "asked.",
 )
 @click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
 @click.option(
@@ -113,6 +125,33 @@ from . import options
     default=True,
     help="Show a version that a training promoted in its project at once, see `maskloop rollout`.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    envvar="MASKLOOP_LIVE",
+    show_envvar=True,
+    help="After each submit, refit the model's last layers for the project within seconds; the next task that is opened shows "
+    "that live version's masks. It is never promoted; `maskloop live off` removes it at once.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="MASKLOOP_LOG_FORMAT",
+    show_envvar=True,
+    help="'json': one object a line, with the ids of request (X-Request-ID, taken or made) and task.",
+)
+@click.option(
+    "--drain-seconds",
+    "drain_delay",
+    type=click.FloatRange(0, 600),
+    default=0,
+    show_default=True,
+    envvar="MASKLOOP_DRAIN_SECONDS",
+    show_envvar=True,
+    help="When it is told to stop, say so in /ready for so long before predictions are refused.",
+)
 @click.option("--training/--no-training", default=True, help="Do not train in the background.")
 def command(
     home: Path,
@@ -126,16 +165,19 @@ def command(
     allow_hosts: tuple[str, ...],
     deny_private: bool,
     runtime: Literal["auto", "keras", "openvino"],
-    precision: Literal["auto", "float32", "bfloat16"],
+    precision: Literal["auto", "float32", "bfloat16", "int8"],
     cache_mb: int,
     image_mb: int,
     max_body_mb: int,
+    log_format: Literal["text", "json"],
     **values: Any,
 ) -> None:
     """Serve a model's predictions to Label Studio.
 
-    Serves the version that `maskloop models promote` chose and follows it when it changes. Connect a project with
+    Serves the version that `maskloop models promote` chose and follows it when it changes. A project that was trained by
+    itself, or that a version was promoted for, has its own and is served no other's. Connect a project with
     `maskloop connect`. Trainings that Label Studio asks for run in the background, one at a time: `maskloop jobs`.
+    Its address in a browser is a page: versions, trainings, the last predictions, and what annotators made of them.
     """
     from ..serving import logs
     from ..serving.app import create_app
@@ -171,7 +213,7 @@ def command(
         from ..inference.runtimes.openvino_runtime import require
 
         require()
-    logs.configure()
+    logs.configure(form=log_format)
     models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision)
     serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area, below=below)), settings)
 

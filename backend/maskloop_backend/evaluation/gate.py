@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,7 @@ def decide(
     holdout: Comparison,
     corrections: Comparison | None,
     *,
+    lost: Sequence[str] = (),
     minimum_gain: float = 0.0,
     tolerance: float = TOLERANCE,
     certainty: float = CERTAINTY,
@@ -66,6 +68,7 @@ def decide(
     Args:
         holdout: both versions on images that were drawn at random and never trained on.
         corrections: both on corrected images that were not trained on; None where there are none.
+        lost: classes in use that the candidate would take away from whom it is promoted for, a line each.
         minimum_gain: mIoU that has to be won.
         tolerance: mIoU that the holdout may seem to lose.
         certainty: share of the redraws that have to agree before a rise or drop is taken for more than luck.
@@ -79,6 +82,8 @@ def decide(
     def decision(promote: bool, reason: str) -> Decision:
         return Decision(promote, reason, rule, holdout, corrections, _notes(holdout, corrections))
 
+    if lost:
+        return decision(False, f"classes that are in use would get lost: {'; '.join(lost)}")
     if holdout.images < MINIMUM_IMAGES:
         return decision(
             False,
@@ -96,8 +101,8 @@ def decide(
             f"mIoU drops on the holdout, little but surely (in {drop.falling:.0%} of the redraws): {_figures(holdout)}",
         )
     for comparison, name in ((holdout, "holdout"), (corrections, "held-out corrections")):
-        if comparison is not None and (lost := _collapsed(comparison, class_tolerance, certainty)):
-            label, change = lost
+        if comparison is not None and (worst := _collapsed(comparison, class_tolerance, certainty)):
+            label, change = worst
             return decision(
                 False,
                 f"the class {label!r} gets lost: its IoU on the {name} falls from {change.serving:.3f} to "
@@ -134,7 +139,8 @@ def rule_of(
         f"corrections; "
         f"(3) mIoU rises by more than {minimum_gain:g} on the held-out corrections (on the holdout where fewer than "
         f"{MINIMUM_IMAGES} are held out), and in {certainty:.0%} or more of the redraws of these or of the holdout. "
-        f"A holdout of fewer than {MINIMUM_IMAGES} images promotes nothing."
+        f"A holdout of fewer than {MINIMUM_IMAGES} images promotes nothing, nor does a version that lacks a class which a "
+        "project that would be served it uses."
     )
 
 

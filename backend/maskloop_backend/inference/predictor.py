@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,11 @@ from .score import image_score
 # Pixels of a batch: five images of 384 x 512. VGG16 needs 0.5 kB a pixel, and a CPU gains nothing from more.
 _BATCH_PIXELS = 1 << 20
 
+# Rows of an image that is shrunk are made in strips that read so many pixels: Pillow copies what it reads, 4 bytes a pixel.
+_STRIP_PIXELS = 1 << 22
+# Rows on both sides of a strip that are made and left out: what Pillow's filter reads beyond the strip is theirs.
+_STRIP_MARGIN = 2
+
 # Side of the tiles of what is too large for one piece: a tile is a batch, so that who waits beside it waits for a batch.
 _CUT = 1024
 
@@ -37,14 +43,15 @@ class _Job:
     """One image on its way.
 
     Attributes:
-        padded: uint8 (h', w', 3): the image, shrunk or enlarged where asked, mirrored up to multiples of 32.
-        inner: rows and columns of ``padded`` that are the image.
+        image: uint8 (h, w, 3): the image, shrunk or enlarged where asked.
+        inner: rows and columns that are the image, in a frame where it is mirrored up to multiples of 32. The frame is
+            made tile by tile: a copy of the whole of a large image would be in memory beside it.
         resized: its logits are interpolated to the size of ``labels``.
         labels: uint8 (H, W), filled as the pieces come back; the original size.
         confidence: uint8 (H, W), the same.
     """
 
-    padded: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     inner: Box
     resized: bool
     labels: NDArray[np.uint8]
@@ -57,8 +64,8 @@ class _Piece:
 
     Attributes:
         job: whose piece it is.
-        seen: rows and columns of the padded image that the network gets; multiples of 32.
-        kept: rows and columns of the padded image that are taken from the result.
+        seen: rows and columns of the job's frame that the network gets; multiples of 32.
+        kept: rows and columns of the frame that are taken from the result.
     """
 
     job: _Job
@@ -68,7 +75,13 @@ class _Piece:
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """What the network gets: uint8 (h, w, 3)."""
-        return self.job.padded[self.seen]
+        pixels = self.job.image
+        for axis, (seen, inner) in enumerate(zip(self.seen, self.job.inner, strict=True)):
+            if inner.start <= seen.start and seen.stop <= inner.stop:
+                pixels = pixels[(slice(None),) * axis + (_shifted(seen, inner.start),)]
+            else:
+                pixels = pixels.take(mirror_indices(inner.stop - inner.start)[seen], axis=axis)
+        return pixels
 
     @property
     def group(self) -> Hashable:
@@ -97,6 +110,7 @@ class Predictor:
             so that label maps have the original size; None never shrinks; 'record' does what the bundle's record says.
         precision: of Keras' runtime, see :class:`~.runtimes.keras_runtime.KerasRuntime`.
         runtime: what runs the bundle's network instead, see :func:`~.runtimes.choosing.choose`; it has a precision already.
+        reason: why that one, for /health.
         tile: images of more than ``tile * tile`` pixels are predicted in tiles, of this side or of 1024 where that is
             less. A multiple of 32, which bounds the memory: 1536 needs about 1.5 GB with VGG16.
         overlap: pixels that neighbouring tiles share, a multiple of 32 below ``tile``; each keeps its half. From the
@@ -113,6 +127,7 @@ class Predictor:
         max_side: int | Literal["record"] | None = "record",
         precision: Precision = "auto",
         runtime: Runtime | None = None,
+        reason: str | None = None,
         tile: int = 1536,
         overlap: int = 256,
     ) -> None:
@@ -123,6 +138,7 @@ class Predictor:
             raise DataError(f"tile and overlap are multiples of {STRIDE}, overlap < tile; got {tile} and {overlap}")
         self._record = bundle.record
         self._runtime: Runtime = runtime or KerasRuntime(bundle, precision=precision)
+        self.runtime_reason = reason
         self._max_side = side
         labels = bundle.record.labels
         self._background = next((k for k, c in enumerate(labels.classes) if c.id == labels.background_id), None)
@@ -182,6 +198,11 @@ class Predictor:
             for job in jobs
         ]
 
+    def inputs(self, image: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+        """Yield what the network sees of an image: uint8 (1, h, w, 3), all of it or tile by tile."""
+        for piece in self._pieces(self._prepare(0, image)):
+            yield np.ascontiguousarray(piece.pixels[None])
+
     def _prepare(self, number: int, image: NDArray[Any]) -> _Job:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise DataError(
@@ -191,13 +212,8 @@ class Predictor:
         size = self._seen(height, width)
         resized = size != (height, width)
         if resized:
-            # Pillow widens its filter when it shrinks: no aliasing
-            image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+            image = _resized(image, *size)
         inner = tuple(slice(missing(side) // 2, missing(side) // 2 + side) for side in image.shape[:2])
-        if missing(image.shape[0]):
-            image = image[mirror_indices(image.shape[0])]
-        if missing(image.shape[1]):
-            image = image[:, mirror_indices(image.shape[1])]
         result = np.empty((height, width), np.uint8)
         return _Job(image, (inner[0], inner[1]), resized, result, np.empty_like(result))
 
@@ -213,7 +229,7 @@ class Predictor:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _pieces(self, job: _Job) -> Iterator[_Piece]:
-        height, width = job.padded.shape[:2]
+        height, width = (side + missing(side) for side in job.image.shape[:2])
         if height * width <= self._tile**2:
             yield _Piece(job, (slice(0, height), slice(0, width)), job.inner)
             return
@@ -251,6 +267,27 @@ class Predictor:
             for piece, labels, confidence in zip(part, *answers, strict=False):
                 piece.store(labels, confidence)
             yield
+
+
+def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return an image at another size; Pillow widens its filter when it shrinks: no aliasing."""
+    rows, columns = image.shape[:2]
+    step = max(1, _STRIP_PIXELS * height // (rows * columns))
+    if step >= height:
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    result = np.empty((height, width, 3), np.uint8)
+    scale = rows / height
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        first, last = max(0, top - _STRIP_MARGIN), min(height, bottom + _STRIP_MARGIN)
+        start, stop = math.floor(first * scale), min(rows, math.ceil(last * scale))
+        strip = Image.fromarray(image[start:stop]).resize(
+            (width, last - first),
+            Image.Resampling.BILINEAR,
+            box=(0, first * scale - start, columns, min(last * scale - start, stop - start)),
+        )
+        result[top:bottom] = np.asarray(strip)[top - first : bottom - first]
+    return result
 
 
 def _shifted(side: slice, origin: int) -> slice:

@@ -30,11 +30,11 @@ def region_of_interest(label_map: NDArray[np.uint8], background: int | None) -> 
     """
     if background is None:
         return None
-    foreground = (label_map != background).astype(np.uint8)
+    foreground = (label_map != background).view(np.uint8)
     if not foreground.any():
         return None
     side = 2 * BAND + 1
-    return cv2.dilate(foreground, np.ones((side, side), np.uint8)).astype(np.bool_)
+    return cv2.dilate(foreground, np.ones((side, side), np.uint8)).view(np.bool_)
 
 
 def image_score(label_map: NDArray[np.uint8], confidence: NDArray[np.uint8], background: int | None = None) -> float:

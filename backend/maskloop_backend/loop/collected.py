@@ -10,6 +10,8 @@ from maskloop_converters.errors import DataError
 from maskloop_converters.report import Tally
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
+from ..training.merging import Merging
+
 Role = Literal["corrected", "manual", "accepted"]
 ROLES: tuple[Role, ...] = ("corrected", "manual", "accepted")
 
@@ -33,6 +35,7 @@ class Collected:
         skipped: what was left out, by kind with examples.
         tasks: id of the task that a sample belongs to, by sample id, where it is not the same: images of one task show one
             scene, and are learned from or held out together.
+        merging: the classes of the model to be trained, where labels stand for several of them; None: they are the labels.
     """
 
     labels: LabelSet
@@ -43,6 +46,19 @@ class Collected:
     notes: tuple[str, ...] = ()
     skipped: Tally = field(default_factory=Tally)
     tasks: Mapping[str, str] = field(default_factory=dict)
+    merging: Merging | None = None
+
+    @property
+    def classes(self) -> LabelSet:
+        """The classes of the model to be trained."""
+        return self.labels if self.merging is None else self.merging.classes
+
+    @property
+    def learned(self) -> frozenset[str]:
+        """Names of the classes that a label of any sample says something of."""
+        ids = {region.label for sample in self.samples for region in sample.regions}
+        names = frozenset(label.name for label in self.labels.classes if label.id in ids)
+        return names if self.merging is None else self.merging.learned(names)
 
     def task(self, sample: Sample) -> str:
         """Return what decides whether a sample is held out."""

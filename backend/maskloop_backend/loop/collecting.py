@@ -25,7 +25,8 @@ from ..studio import label_config
 from ..studio.client import StudioClient
 from ..studio.errors import ImageError, StudioError
 from ..studio.label_config import LabelConfig
-from .classes import as_the_model_says, new_labels
+from ..training.merging import Merging
+from .classes import as_the_model_says, merged, names_of, new_labels
 from .collected import Collected, CorrectionsError, Role, role_of
 from .hidden import hidden_lines
 from .task_images import TaskImages
@@ -98,6 +99,7 @@ class Collector:
     tasks: dict[str, str] = field(default_factory=dict)
     _config: LabelConfig | None = None
     _listed: tuple[Label, ...] = ()
+    _stands_for: dict[str, list[str]] = field(default_factory=dict)
     _renamed: dict[str, str] = field(default_factory=dict)
 
     def collect(self, export: Path, directory: Path, where: str) -> Collected:
@@ -113,7 +115,8 @@ class Collector:
             left_alone = self._config.left_alone
             listed = parse_labels(self.xml, where).labels.labels
             self._listed = tuple(label for label in listed if label.name not in left_alone)
-            self._renamed = as_the_model_says([label.name for label in self._listed], self._config, self.known)
+            self._stands_for = as_the_model_says([label.name for label in self._listed], self._config, self.known)
+            self._renamed = names_of(self._stands_for)
         total = sum(1 for _ in read_tasks(export, ErrorPolicy("skip"), brushes=False))
         if not total:
             raise CorrectionsError(f"{where} has no annotation yet: label some images first")
@@ -132,7 +135,8 @@ class Collector:
         if not self.roles:
             left_out = "; ".join(self.skipped.lines()) or "nothing was drawn"
             raise CorrectionsError(f"{where} has nothing to learn from in {total} task(s): {left_out}")
-        labels, notes = self._labels(where)
+        merging, notes = self._labels(where)
+        labels = merging.labels
         cache = self.images.cache
         annotated = labelstudio.read(
             chosen, use="annotations", on_error=self.on_error, labels=labels, images_from=cache
@@ -146,7 +150,7 @@ class Collector:
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}
         notes = (*notes, *hidden_lines(samples, labels))
-        return Collected(labels, samples, roles, predictions, None, notes, self.skipped, self.tasks)
+        return Collected(labels, samples, roles, predictions, None, notes, self.skipped, self.tasks, merging)
 
     def _records(self, export: Path, total: int) -> Iterator[dict[str, Any]]:
         """Yield one task an image that has something to learn from, with one annotation, its prediction and its image."""
@@ -297,8 +301,8 @@ class Collector:
         # one that the label config has lost must not be taken for a class of its name
         return self._renamed.get(name, f"{name} (not in the label config)")
 
-    def _labels(self, where: str) -> tuple[LabelSet, tuple[str, ...]]:
-        """Return the labels as the model will call them, and notes."""
+    def _labels(self, where: str) -> tuple[Merging, tuple[str, ...]]:
+        """Return the labels as the model will call them, its classes, and notes."""
         if self._listed and (strange := sorted(self.names - set(self._renamed))):
             text = (
                 f"annotations of {where} have labels that its label config does not have: {', '.join(strange)}; was it "
@@ -308,17 +312,20 @@ class Collector:
                 raise CorrectionsError(f"{text}; --on-error skip leaves the regions out")
             self.skipped.add("labels that the label config does not have", text, len(strange))
         names = dict.fromkeys(self._renamed.values() if self._listed else sorted(self.names))
-        labels, notes = new_labels(list(names), self.known, complete=bool(self._listed))
-        together: dict[str, list[str]] = {}
+        together = {self._renamed[name]: found for name, found in self._stands_for.items() if len(found) > 1}
+        labels, notes = new_labels(list(names), self.known, complete=bool(self._listed), together=together)
+        alike: dict[str, list[str]] = {}
         for theirs, ours in self._renamed.items():
-            together.setdefault(ours, []).append(theirs)
-        merged = (
-            f"{', '.join(several)} are learned as one class, {k}" for k, several in together.items() if len(several) > 1
-        )
-        notes = (*notes, *(f"labels {text}" for text in merged))
+            alike.setdefault(ours, []).append(theirs)
+        texts = [
+            f"labels {', '.join(names)} are learned as one class, {ours}"
+            for ours, names in alike.items()
+            if len(names) > 1
+        ]
+        notes = (*notes, *texts)
         colors = {self._renamed[label.name]: label.color for label in reversed(self._listed)}
         final = tuple(replace(label, color=label.color or colors.get(label.name)) for label in labels.labels)
-        return replace(labels, labels=final), notes
+        return merged(replace(labels, labels=final), self.known, together), notes
 
 
 def stored_prediction(client: StudioClient, number: int) -> dict[str, Any] | None:

@@ -25,12 +25,14 @@ from ..evaluation.assessment import assess
 from ..evaluation.comparison import compare
 from ..evaluation.gate import Decision, decide
 from ..evaluation.measurement import Measurement, MeasurementError, channel_map, measure
+from ..evaluation.merged import Merged
 from ..evaluation.report import write_gate_report, write_report
 from ..inference.prediction import Segmenter
 from ..inference.predictor import Predictor
 from ..locks import held
 from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
+from ..model.record import ModelRecord
 from ..registry.store import Registry
 from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
@@ -43,6 +45,8 @@ from .changes import Change, channels, summary
 from .collected import Collected, CorrectionsError, Role, as_dataset
 from .corrections import from_dataset, from_export, from_project
 from .holdout import SHARE, Holdout, project_directory
+from .in_use import lost
+from .label_configs import LabelConfigs
 from .progress import RetrainProgress, SilentRetraining, Together
 from .still_there import StillThere
 
@@ -123,6 +127,7 @@ class RetrainResult:
         version: the new one; it is in the registry whether promoted or not.
         parent: that it started from, None if from none.
         promoted: it is served now.
+        project: id of the only one that it is for; None: it is for all without a version of their own.
         reason: why, or why not.
         report: the HTML file.
         decision: of the gate.
@@ -136,6 +141,7 @@ class RetrainResult:
     version: str
     parent: str | None
     promoted: bool
+    project: int | None
     reason: str
     report: Path
     decision: Decision
@@ -152,6 +158,7 @@ class RetrainResult:
             "version": self.version,
             "parent": self.parent,
             "promoted": self.promoted,
+            "project": self.project,
             "reason": self.reason,
             "report": str(self.report),
             "holdout": gate["holdout"],
@@ -170,7 +177,8 @@ def retrain(
     """Train a new version on what people labelled, judge it on images it never saw, and serve it if it is better.
 
     Args:
-        source: a Label Studio project, an export of one, or any dataset that `maskloop convert` reads.
+        source: a Label Studio project, which alone is served the new version then; or an export of one, or any dataset that
+            `maskloop convert` reads: the new version is for all projects without one of their own.
         registry: has the version to start from, and takes the new one.
         plan: how.
         progress: is told what happens.
@@ -184,25 +192,29 @@ def retrain(
     """
     progress = progress or SilentRetraining()
     began = time.monotonic()
+    number: int | None = None
     if isinstance(source, StudioProject):
-        number = int(source.client.project(source.project)["id"])
+        described = source.client.project(source.project)
+        number = int(described["id"])
+        LabelConfigs(registry.home).remember(number, str(described.get("label_config") or ""))
         directory = project_directory(registry.home, number)
         progress = Together([progress, StillThere(source.client, number)])
     else:
         directory = _directory(registry.home, source)
     with _alone(directory):
-        parent = _parent(registry, plan)
+        parent = _parent(registry, plan, number)
         if parent is None and not plan.fresh:
             progress.said("no version is served yet: training begins with new weights")
         progress.phase("collect")
         known = None if parent is None else parent.labels
         if isinstance(source, StudioProject):
+            assert number is not None
             collected = from_project(
                 source.client, source.fetcher, number, directory, known, on_error=plan.on_error, watch=progress.moved
             )
         else:
             collected = _from_path(source, directory, known, plan, progress)
-        return _Retraining(registry, plan, progress, collected, directory, parent, began).run()
+        return _Retraining(registry, plan, progress, collected, directory, parent, began, number).run()
 
 
 @dataclass(slots=True)
@@ -216,6 +228,7 @@ class _Retraining:
     directory: Path
     parent: Bundle | None
     began: float
+    project: int | None
     notes: list[str] = field(default_factory=list)
 
     def run(self) -> RetrainResult:
@@ -232,7 +245,13 @@ class _Retraining:
         progress.phase("train")
         initial = None if self.plan.fresh else self.parent
         settings = self._settings(initial, len(learned))
-        judging = _Judging(self.registry, collected, held_out, progress)
+        if collected.merging is not None:
+            for name, several in collected.merging.several.items():
+                what = "these are learned together, and stay apart"
+                if initial is None:
+                    what = "new weights have nothing to tell these apart by, and learn it as one class"
+                self._note(f"the label {name} stands for {', '.join(several)}: {what}")
+        judging = _Judging(self.registry, self.project, collected, held_out, progress, fresh=initial is None)
         counts = collected.counts
         short = {key: changed[key] for key in ("images", "pixels", "changed", "share", "miou", "iou")}
 
@@ -255,6 +274,7 @@ class _Retraining:
             resume=self.plan.resume,
             restart=self.plan.restart,
             initial=initial,
+            merging=collected.merging,
             emphasis=_emphasis(collected, learned),
             judge=judge,
             saved=lambda training: results.append(self._finish(training, judging, initial, changed)),
@@ -273,6 +293,7 @@ class _Retraining:
             "parent": None if initial is None else initial.version,
             "effort": self.plan.effort,
             "served": promote,
+            "served to": "all projects without a version of their own" if self.project is None else self.project,
             "why": reason,
             "images": self.collected.counts,
             "changed by annotators": changed,
@@ -280,11 +301,12 @@ class _Retraining:
         }
         report = judging.report(self.registry.home / "reports" / training.version, training.version, extra)
         if promote:
-            self.registry.promote(training.version, reason=reason)
+            self.registry.promote(training.version, project=self.project, reason=reason)
         return RetrainResult(
             training.version,
             None if initial is None else initial.version,
             promote,
+            self.project,
             reason,
             report,
             decision,
@@ -347,9 +369,10 @@ class _Retraining:
             maps = channels(before, collected.labels), channels(sample, collected.labels)
             role = collected.roles[sample.id]
             changes.append(Change.between(sample.id, role, *maps, len(self._names), stored=True))
-        serving = _segmenter(self.registry, self.registry.serving())
-        if serving is None or not others:
+        served = _segmenter(self.registry, self.registry.serving(self.project))
+        if served is None or not others:
             return changes
+        serving = _as_drawn(served, collected)
         try:
             table = channel_map(serving, collected.labels)
         except MeasurementError as error:
@@ -366,7 +389,7 @@ class _Retraining:
         return changes
 
     def _settings(self, initial: Bundle | None, images: int) -> TrainingSettings:
-        base = TrainingSettings() if self.parent is None else _inherited(self.parent)
+        base = TrainingSettings() if self.parent is None else inherited(self.parent.record)
         effort: dict[str, Any] = dict(_settings_of(base, self.plan.effort if initial is not None else "fresh", images))
         if initial is None and self.plan.effort == "quick":
             self._note("a training from new weights has no features to keep: --effort full")
@@ -377,10 +400,11 @@ class _Retraining:
             return False, f"--promote never; the gate: {decision.reason}"
         if self.plan.promote == "always":
             return True, f"--promote always; the gate: {decision.reason}"
-        if decision.promote and self.registry.serving() != judging.serving:
+        serving = self.registry.serving(self.project)
+        if decision.promote and serving != judging.serving:
             return False, (
-                f"the serving version changed from {judging.serving} to {self.registry.serving()} meanwhile; nothing was "
-                "promoted, as the two were not compared"
+                f"the serving version changed from {judging.serving} to {serving} meanwhile; nothing was promoted, as the "
+                "two were not compared"
             )
         return decision.promote, decision.reason
 
@@ -390,15 +414,29 @@ class _Judging:
 
     Args:
         registry: knows what is served.
+        project: that it is for; None: all without a version of their own.
         collected: labels and roles.
         held_out: samples that were never trained on.
         progress: is told how far it is.
+        fresh: the candidate knows nothing but what it was trained on.
     """
 
     def __init__(
-        self, registry: Registry, collected: Collected, held_out: Sequence[Sample], progress: RetrainProgress
+        self,
+        registry: Registry,
+        project: int | None,
+        collected: Collected,
+        held_out: Sequence[Sample],
+        progress: RetrainProgress,
+        *,
+        fresh: bool,
     ) -> None:
         self._registry = registry
+        self._project = project
+        self._collected = collected
+        # a project that goes on from what it was served had those labels in use all the time
+        self._learned = collected.learned if project is None or fresh else None
+        self._labels = collected.labels
         self._examples = Examples(held_out, collected.labels)
         self._corrected = [s.id for s in held_out if collected.roles.get(s.id) == "corrected"]
         self._progress = progress
@@ -410,9 +448,11 @@ class _Judging:
     def judge(self, bundle: Bundle) -> None:
         """Measure a candidate and the serving version, and decide."""
         self._progress.phase("gate")
-        self.serving = self._registry.serving()
+        self.serving = self._registry.serving(self._project)
+        self._labels = bundle.labels
         serving = _segmenter(self._registry, self.serving)
-        self._segmenters = [Predictor(bundle), *([] if serving is None else [serving])]
+        both = [Predictor(bundle), *([] if serving is None else [serving])]
+        self._segmenters = [_as_drawn(segmenter, self._collected) for segmenter in both]
         steps = len(self._segmenters) * len(self._examples)
         self._measured = []
         for number, segmenter in enumerate(self._segmenters):
@@ -454,7 +494,8 @@ class _Judging:
         corrections = None
         if self._corrected:
             corrections = compare(candidate.of(self._corrected), serving.of(self._corrected))
-        return decide(compare(candidate, serving), corrections)
+        gone = lost(self._registry, self._project, self._labels, self._learned)
+        return decide(compare(candidate, serving), corrections, lost=gone)
 
     def _moved(self, before: int, steps: int) -> Callable[[int], None]:
         return lambda done: self._progress.moved(before + done, steps)
@@ -519,9 +560,9 @@ def _precision() -> str:
     return "float32" if all(device.startswith("cpu") for device in devices) else "mixed_bfloat16"
 
 
-def _inherited(parent: Bundle) -> TrainingSettings:
+def inherited(record: ModelRecord) -> TrainingSettings:
     """Return what a training takes over from the version it starts from: the network and how it sees images."""
-    architecture, settings = parent.record.architecture, parent.record.settings
+    architecture, settings = record.architecture, record.settings
     kept = {key: settings[key] for key in _KEPT if key in settings}
     return TrainingSettings.from_json(
         {
@@ -530,7 +571,7 @@ def _inherited(parent: Bundle) -> TrainingSettings:
             "head": architecture.head,
             "stride": architecture.stride,
             "weights": settings.get("weights"),
-            "size": parent.record.max_side,
+            "size": record.max_side,
         }
     )
 
@@ -547,9 +588,19 @@ def _segmenter(registry: Registry, version: str | None) -> Predictor | None:
     return None if version is None else Predictor(registry.load(version))
 
 
-def _parent(registry: Registry, plan: Plan) -> Bundle | None:
+def _as_drawn(segmenter: Segmenter, collected: Collected) -> Segmenter:
+    """Return a version as the labels show it, where these stand for several of its classes."""
+    merging = collected.merging
+    if merging is None or merging.trivial:
+        return segmenter
+    names = [label.name for label in merging.labels.classes]
+    pairs = zip(merging.classes.classes, merging.into, strict=True)
+    return Merged(segmenter, {label.name: names[into] for label, into in pairs})
+
+
+def _parent(registry: Registry, plan: Plan, project: int | None) -> Bundle | None:
     """Return the version to start from; for a fresh start the one whose network and classes are taken over."""
-    version = plan.start or registry.serving()
+    version = plan.start or registry.serving(project)
     return None if version is None else registry.load(version)
 
 

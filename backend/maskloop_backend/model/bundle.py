@@ -17,9 +17,11 @@ from maskloop_converters import __version__
 from maskloop_converters.atomic import atomic_directory
 from maskloop_converters.samples import LabelSet
 
+from . import quantized
 from .backbones.table import backbone
 from .config import Architecture, Preprocessing
 from .fcn import build_fcn
+from .quantized import Quantized
 from .record import (
     RECORD_FILE,
     WEIGHTS_FILE,
@@ -43,10 +45,12 @@ class Bundle:
     Attributes:
         model: images (B, H, W, 3) RGB 0..255 -> logits float32 (B, H, W, K); see :func:`build_fcn`.
         record: what is known of it; ``record.version`` is '' until it is saved.
+        int8: its quantised graph, None where it has none.
     """
 
     model: keras.Model
     record: ModelRecord
+    int8: Quantized | None = None
 
     @classmethod
     def create(
@@ -167,4 +171,4 @@ class Bundle:
         for weight in model.weights:
             if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
                 raise BundleError(f"{path}: {weight.path} of {record.version} is not finite everywhere")
-        return cls(model, record)
+        return cls(model, record, quantized.read(directory, record))

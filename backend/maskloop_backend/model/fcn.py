@@ -156,6 +156,15 @@ def split_network(
     return keras.Model(model.input, features), keras.Model(features, logits)
 
 
+def scores_network(model: keras.Model) -> keras.Model:
+    """Return a network up to the sum of its scores, which shares its weights: images -> (B, h, w, K), a cell a stride.
+
+    What is left is the last upsampling (layer :data:`LAST`) and the crop to the image's size (layer 'logits').
+    """
+    last = next(node for node in _nodes(model) if node.operation.name == LAST)
+    return keras.Model(model.input, last.input_tensors[0])
+
+
 def output_of(model: keras.Model, name: str) -> Any:
     """Return the output of the layer, or bare operation, of that name; ValueError where there is none."""
     for node in _nodes(model):

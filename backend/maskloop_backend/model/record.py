@@ -121,7 +121,7 @@ class ModelRecord:
             "code_version": self.code_version,
             "data_fingerprint": self.data_fingerprint,
         }
-        return {**values, "record_sha256": _digest(values)}
+        return {**values, "record_sha256": checksum(values)}
 
     @classmethod
     def from_json(cls, values: Any, *, where: str) -> ModelRecord:
@@ -143,7 +143,7 @@ class ModelRecord:
             )
         body = {key: value for key, value in values.items() if key != "record_sha256"}
         try:
-            digest = _digest(body)
+            digest = checksum(body)
         except (ValueError, RecursionError) as error:
             raise BundleError(f"{where}: malformed record: {error}") from error
         if values.get("record_sha256") != digest:
@@ -241,7 +241,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(values: Mapping[str, Any]) -> str:
+def checksum(values: Mapping[str, Any]) -> str:
     """Return the SHA-256 of JSON values, whatever the order of their keys."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -59,6 +59,26 @@ def _neighbours(scores: Any, border: Border) -> list[Any]:
     return [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]]
 
 
+def as_convolution(layer: DenseUpsampling | PerClassUpsampling) -> NDArray[np.float32]:
+    """Return a layer's kernel as that of a 2 x 2 convolution over its input, padded by one cell on every side.
+
+    The convolution gives all s x s pixels of every corner between four cells as channels: class k, row y and column x at
+    ``(k * s + y) * s + x``.
+
+    Returns:
+        float32 (K * s * s, K, 2, 2) of a dense layer, (K, s * s, 1, 2, 2), a group a class, of a per-class one; output
+        channels before input channels, as ONNX and OpenVINO have them.
+    """
+    kernel = ops.convert_to_numpy(layer.kernel)
+    s, classes = layer.factor, kernel.shape[2]
+    blocks = ops.convert_to_numpy(_blocks(kernel, s, kernel.shape[2:]))
+    if kernel.ndim == 4:
+        weights = blocks.transpose(4, 2, 3, 5, 0, 1).reshape(classes * s * s, classes, 2, 2)
+    else:
+        weights = blocks.transpose(4, 2, 3, 0, 1).reshape(classes, s * s, 1, 2, 2)
+    return np.ascontiguousarray(weights, np.float32)
+
+
 def _blocks(kernel: Any, factor: int, trailing: tuple[int, ...]) -> Any:
     """Return a kernel (2s, 2s, ...) as (2, 2, s, s, ...), the first two the cell above/below and left/right.
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from maskloop_converters.atomic import sync
 
 from ..locks import held
+from ..model import quantized
 from ..model import record as records
+from ..model.quantized import QuantizedRecord
 from ..model.record import VERSION_PATTERN, BundleError, ModelRecord
 from . import archive, history
-from .history import RegistryError, Serving
+from .history import RegistryError, Served, Serving
 from .trial import try_version
 
 if TYPE_CHECKING:
@@ -100,18 +102,64 @@ class Registry:
             RegistryError: there is no such version.
             BundleError: it is damaged, half-written or changed; the message names the file.
         """
-        return _own_name(records.verify(self._directory(version)), version)
+        directory = self._directory(version)
+        record = _own_name(records.verify(directory), version)
+        quantized.read(directory, record)
+        return record
+
+    def quantized(self, version: str) -> QuantizedRecord | None:
+        """Return what is known of a version's quantised graph, after checking it; None where it has none.
+
+        Raises:
+            RegistryError: there is no such version.
+            BundleError: it is damaged.
+        """
+        found = quantized.read(self._directory(version), self.record(version))
+        return None if found is None else found.record
+
+    def check_quantizable(self, version: str, *, overwrite: bool = False) -> None:
+        """Raise RegistryError where a version is not there, or has a quantised graph that may not be replaced."""
+        if (self._directory(version) / quantized.FOLDER).exists() and not overwrite:
+            raise RegistryError(f"{version} has an int8 graph already; --overwrite replaces it")
+
+    def add_quantized(self, version: str, folder: Path, *, overwrite: bool = False) -> None:
+        """Give a version the quantised graph in a folder, whole or not at all; servers take it when they next load it.
+
+        Args:
+            version: its name.
+            folder: with the files of :mod:`~..model.quantized`; it stays.
+            overwrite: replace a graph that is there.
+
+        Raises:
+            RegistryError: there is no such version, or it has a graph already.
+            BundleError: the graph is damaged, or of other weights.
+        """
+        with self._writing(), TemporaryDirectory(prefix=_ASIDE, dir=self.models) as name:
+            self.check_quantizable(version, overwrite=overwrite)
+            directory, aside = self._directory(version), Path(name)
+            new, old = aside / quantized.FOLDER, aside / "old"
+            shutil.copytree(folder, new)
+            quantized.read(aside, self.record(version))
+            for written in (*new.iterdir(), new):
+                sync(written)
+            target = directory / quantized.FOLDER
+            if target.exists() or target.is_symlink():
+                target.rename(old)
+            new.rename(target)
+            sync(directory)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one JSON object a version, oldest first.
 
-        Each has 'version', 'serving' (bool), and either 'created', 'labels' (names), 'metrics', 'parent' and
-        'architecture', or 'error' for a version whose record is damaged.
+        Each has 'version', 'serving' (bool: it is the default), 'projects' (ids of those that have it for themselves), and
+        either 'created', 'labels' (names), 'metrics', 'parent' and 'architecture', or 'error' for a version whose record is
+        damaged.
         """
-        serving = self.serving()
+        served = self.served()
         rows: list[dict[str, Any]] = []
         for version in self.versions():
-            row: dict[str, Any] = {"version": version, "serving": version == serving}
+            having = [number for number, one in served.projects.items() if one.version == version]
+            row: dict[str, Any] = {"version": version, "serving": version == served.version(), "projects": having}
             try:
                 record = self.record(version)
             except BundleError as error:
@@ -144,28 +192,42 @@ class Registry:
                 found[version] = str(error)
         return found
 
-    def serving(self) -> str | None:
-        """Return the name of the version that is served, None before the first is chosen.
-
-        Raises:
-            RegistryError: serving.json is damaged.
-        """
-        serving = history.read(self._serving)
-        return serving.version if serving else None
-
-    def history(self) -> Serving | None:
-        """Return the served version with what was served before it, when and why; None before the first is chosen.
+    def served(self) -> Served:
+        """Return which version each project is served.
 
         Raises:
             RegistryError: serving.json is damaged.
         """
         return history.read(self._serving)
 
-    def promote(self, version: str, *, reason: str = "") -> None:
+    def serving(self, project: int | None = None) -> str | None:
+        """Return the name of the version that is served, None before the first is chosen.
+
+        Args:
+            project: Label Studio's id; it is served the default where it has no version of its own. None: the default.
+
+        Raises:
+            RegistryError: serving.json is damaged.
+        """
+        return self.served().version(project)
+
+    def history(self, project: int | None = None) -> Serving | None:
+        """Return what is served with what was before it, when and why; None where nothing was chosen.
+
+        Args:
+            project: its own history; None: the default's.
+
+        Raises:
+            RegistryError: serving.json is damaged.
+        """
+        return self.served().of(project)
+
+    def promote(self, version: str, *, project: int | None = None, reason: str = "") -> None:
         """Make a version the one that is served, after checking and trying it; servers that run follow within about a second.
 
         Args:
             version: its name.
+            project: Label Studio's id of the only one to be served it; None: all without a version of their own.
             reason: why, for the history.
 
         Raises:
@@ -178,32 +240,68 @@ class Registry:
             # again: `remove` and `gc` hold the same lock, and may have come before
             self._directory(version)
             try:
-                current = history.read(self._serving)
+                served = self.served()
             except RegistryError:
+                if project is not None:
+                    raise
                 # the error told to promote
-                current = None
-            history.write(self._serving, (current or Serving(version)).promoted(version, at=_now(), reason=reason))
+                served = Served()
+            # before its first version, a project was served the default
+            current = served.of(project) or Serving(None if project is not None else version)
+            changed = current.promoted(version, at=_now(), reason=reason)
+            history.write(self._serving, served.having(project, changed))
 
-    def rollback(self, *, reason: str = "") -> str:
+    def rollback(self, *, project: int | None = None, reason: str = "") -> str:
         """Serve again what was served before, after checking it, and return its name; a second rollback goes further back.
 
-        Versions that were removed are passed over.
+        Versions that were removed are passed over. Before its first own version, a project was served the default.
+
+        Args:
+            project: Label Studio's id of one with a version of its own; None: the default.
+            reason: why, for the history.
 
         Raises:
             RegistryError: nothing was served before.
             BundleError: the version before is damaged; what is served stays.
         """
         with self._writing():
-            current = history.read(self._serving)
-            present = [name for name in current.before if (self.models / name).is_dir()] if current else []
+            served = self.served()
+            current, default = served.of(project), served.version()
+            before = current.before if current else ()
+            present = [name for name in before if (name or default) and (self.models / (name or str(default))).is_dir()]
             if current is None or not present:
-                raise RegistryError(
-                    f"{self._serving}: no version was served before "
-                    f"{current.version if current else 'now'}; `maskloop models promote VERSION` chooses one"
-                )
-            self.verify(present[-1])
-            history.write(self._serving, current.rolled_back(present[-1], at=_now(), reason=reason))
-        return present[-1]
+                raise RegistryError(f"{self._serving}: {served.nothing_before(project)}")
+            back = present[-1] or str(default)
+            self.verify(back)
+            changed = current.rolled_back(present[-1], at=_now(), reason=reason)
+            history.write(self._serving, served.having(project, changed))
+        return back
+
+    def follow(self, project: int, *, reason: str = "") -> str | None:
+        """Let a project be served the default again and return it; its history stays, and a rollback leads back.
+
+        Raises:
+            RegistryError: serving.json is damaged.
+        """
+        with self._writing():
+            served = self.served()
+            if (current := served.of(project)) is not None:
+                changed = current.following(at=_now(), reason=reason)
+                history.write(self._serving, served.having(project, changed))
+        return served.version()
+
+    def forget(self, project: int) -> bool:
+        """Forget the history of a project that is gone; return whether there was one.
+
+        Raises:
+            RegistryError: serving.json is damaged.
+        """
+        with self._writing():
+            served = self.served()
+            if served.of(project) is None:
+                return False
+            history.write(self._serving, served.forgetting(project))
+        return True
 
     def export(self, version: str, path: Path, *, overwrite: bool = False) -> None:
         """Write a version into one file that :meth:`add_archive` reads; the same version gives the same bytes.
@@ -250,10 +348,12 @@ class Registry:
             RegistryError: there is no such version, it is served, or a rollback may lead to it.
         """
         with self._writing():
-            directory, serving = self._directory(version), history.read(self._serving)
-            if serving and version == serving.version:
-                raise RegistryError(f"{version} is served and stays; promote another version first")
-            if serving and version in serving.before and not force:
+            directory, served = self._directory(version), self.served()
+            if version in served.versions:
+                whom = ", ".join(f"project {n}" for n, one in served.projects.items() if one.version == version)
+                whom = f" to {whom}" if whom and version != served.version() else ""
+                raise RegistryError(f"{version} is served{whom} and stays; promote another version first")
+            if version in served.before() and not force:
                 raise RegistryError(f"{version} was served before, and a rollback may lead to it; --force removes it")
             return self._remove([directory])
 
@@ -262,15 +362,14 @@ class Registry:
 
         Args:
             newest: so many of the newest versions are kept.
-            before: so many of the versions that were served last are kept, beside the one that is served.
+            before: so many of the versions that were served last are kept, by default and to each project, beside those that
+                are served.
 
         Raises:
             RegistryError: serving.json is damaged: nobody knows what is served.
         """
-        serving, versions = history.read(self._serving), self.versions()
-        kept = set(versions[max(0, len(versions) - newest) :])
-        if serving is not None:
-            kept |= {serving.version, *serving.before[max(0, len(serving.before) - before) :]}
+        served, versions = self.served(), self.versions()
+        kept = {*versions[max(0, len(versions) - newest) :], *served.versions, *served.before(before)}
         return {version: _size(self.models / version) for version in versions if version not in kept}
 
     def collect(self, *, newest: int = 5, before: int = 5) -> dict[str, int]:
@@ -299,12 +398,12 @@ class Registry:
             directory.rename(aside)
             _clear(aside)
         # after the space is free: a rollback passes over what is not there
-        serving = history.read(self._serving)
-        gone = [directory.name for directory in directories if serving and directory.name in serving.before]
-        if serving and gone:
-            for version in gone:
-                serving = serving.without(version)
-            history.write(self._serving, serving)
+        served = self.served()
+        gone = {directory.name for directory in directories} & served.before()
+        for version in gone:
+            served = served.without(version)
+        if gone:
+            history.write(self._serving, served)
         return size
 
     def _directory(self, version: str) -> Path:

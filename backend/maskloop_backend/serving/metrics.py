@@ -60,7 +60,7 @@ class Metrics:
             "maskloop_model_loads", "Model versions loaded.", ["outcome"], registry=self.registry
         )
         self.model_info = Gauge(
-            "maskloop_model_info", "1 for the version that answers now.", ["version"], registry=self.registry
+            "maskloop_model_info", "1 for each version that is in memory.", ["version"], registry=self.registry
         )
         self.jobs = Gauge("maskloop_jobs", "Trainings that wait or run.", ["state"], registry=self.registry)
         self.jobs_over = Counter("maskloop_jobs_over", "Trainings that ended.", ["state"], registry=self.registry)
@@ -68,6 +68,13 @@ class Metrics:
             "maskloop_job_seconds",
             "From the start of a training to its end.",
             buckets=(10, 30, 60, 120, 300, 600, 1800, 3600, 3 * 3600, 12 * 3600),
+            registry=self.registry,
+        )
+        self.outcomes = Counter(
+            "maskloop_outcomes",
+            "Tasks submitted, by what became of their prediction: accepted, changed, rejected, drawn (there was none), or "
+            "left_out (not counted).",
+            ["outcome"],
             registry=self.registry,
         )
         self.events = Counter("maskloop_webhook_events", "Webhook events taken in.", ["action"], registry=self.registry)

@@ -23,6 +23,9 @@ REMEMBERED = 1000
 # Characters of label configs that are remembered; what is parsed of them takes about as many bytes several times.
 REMEMBERED_CHARACTERS = 16 << 20
 
+# Digits of an id: Label Studio's are 64 bits.
+_LONGEST_ID = 18
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -184,3 +187,9 @@ def _digest(xml: str) -> str:
 def project_id(project: Any) -> str:
     """Return a project's id: Label Studio sends '5.1795333547' (id and time), older ones 5."""
     return str(project).partition(".")[0] if project is not None else ""
+
+
+def project_number(project: Any) -> int | None:
+    """Return a project's id as a number; None where it is none, as in requests that name no project."""
+    text = project_id(project)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID else None

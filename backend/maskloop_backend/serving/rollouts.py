@@ -73,7 +73,7 @@ class Rollouts:
             if self._stopping.is_set():
                 return left
             try:
-                serving = Registry(self._queue.home).serving()
+                serving = Registry(self._queue.home).serving(project)
                 if serving not in (None, version):
                     log(logging.INFO, "rollout_dropped", project=project, version=version, serving=serving)
                     self._queue.rolled_out(project, version)
@@ -105,7 +105,7 @@ class Rollouts:
         with StudioClient(studio.url, studio.token, studio.policy) as client:
             # it is promoted; this server follows within seconds
             return rollout(
-                client, project, version, promote=lambda name: None, login=self._login, home=self._queue.home
+                client, project, version, promote=lambda name, number: None, login=self._login, home=self._queue.home
             )
 
     def _loop(self) -> None:

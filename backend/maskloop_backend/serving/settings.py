@@ -43,6 +43,7 @@ class Settings:
         max_setup: bytes of a /setup body: a label config.
         max_event: bytes of a /webhook body: one annotation with its masks; not more than ``max_body``.
         max_tasks: tasks of one request.
+        models_in_memory: model versions at once: projects may each have their own. The least recently used goes.
         model_wait: seconds that a prediction waits for a model that is still loading. Label Studio gives up when it
             has heard nothing for 100 s.
         keepalive: seconds of silence after which a byte of white space keeps a slow answer's connection open.
@@ -64,7 +65,10 @@ class Settings:
         quiet: seconds without a further correction before such a training starts.
         effort: of trainings, 'quick' or 'full', see `maskloop retrain`.
         rollout: whether a version that a training promoted is shown in its project at once.
+        live: whether a head is refitted for each project after each submit and answers for it, see :mod:`.live`.
         training_command: what `retrain` and its options are appended to.
+        drain_delay: seconds between the first word of stopping in /ready and the first refused prediction: whoever sends
+            requests here is to notice by then.
         grace: seconds for which a stopping server lets running predictions finish.
     """
 
@@ -86,6 +90,7 @@ class Settings:
     max_setup: int = 2 << 20
     max_event: int = 64 << 20
     max_tasks: int = 10_000
+    models_in_memory: int = 4
     model_wait: float = 60.0
     keepalive: float = 1.0
     patience: float = 20.0
@@ -104,7 +109,9 @@ class Settings:
     quiet: float = 30.0
     effort: str = "quick"
     rollout: bool = True
+    live: bool = False
     training_command: tuple[str, ...] = COMMAND
+    drain_delay: float = 0.0
     grace: float = 30.0
 
     def body_limit(self, path: str) -> int:

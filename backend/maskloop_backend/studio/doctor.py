@@ -185,8 +185,11 @@ def _backend(project: Json, connection: Json, url: str, login: BackendLogin | No
             "the model has just changed, or this address leads to two backends; run `maskloop doctor` again",
         )
     else:
-        yield Finding("ok", "backend", f"serves {served}")
+        whose = ", this project's own" if said.get("own_version") else ", its default"
+        yield Finding("ok", "backend", f"serves {served}{whose if 'own_version' in said else ''}")
     yield from _hostname(said, url)
+    if runtime := said.get("runtime"):
+        yield Finding("ok", "runtime", f"{runtime}: {said.get('runtime_reason') or 'it does not say why'}")
     if missing := said.get("missing_labels"):
         yield Finding(
             "warning",

@@ -50,7 +50,7 @@ def rollout(
     project: str | int,
     version: str | None = None,
     *,
-    promote: Callable[[str], None] | None = None,
+    promote: Callable[[str, int], None] | None = None,
     login: BackendLogin | None = None,
     remove_old: bool = False,
     home: Path | None = None,
@@ -66,8 +66,8 @@ def rollout(
     Args:
         client: of Label Studio.
         project: id or exact title; it is connected.
-        version: name; None takes the one that the backend serves.
-        promote: makes the backend serve a version; None: it must serve it already.
+        version: name; None takes the one that the backend serves to the project.
+        promote: makes the backend serve a version to the project of an id; None: it must serve it already.
         login: credentials of the backend, where it wants any.
         remove_old: delete the predictions of other versions of ours, in tasks without any annotation that have one of
             this version.
@@ -89,7 +89,7 @@ def _rollout(
     client: StudioClient,
     found: Json,
     version: str | None,
-    promote: Callable[[str], None] | None,
+    promote: Callable[[str, int], None] | None,
     login: BackendLogin | None,
     remove_old: bool,
     patience: float,
@@ -107,9 +107,9 @@ def _rollout(
         if promote is None:
             raise StudioError(
                 f"the backend serves {_served(connection)}, and Label Studio shows what it serves; --promote makes it "
-                f"serve {version}"
+                f"serve {version} to this project"
             )
-        promote(version)
+        promote(version, number)
         connection = _wait(client, number, version, patience)
     titled = str(connection["title"])
     previous = str(found.get("model_version") or titled)

@@ -17,6 +17,7 @@ from maskloop_converters.errors import CodecError, DataError, OptionError
 from maskloop_converters.options import declared
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
+from .merging import Resolver
 from .metrics import VOID
 
 # Decoded images take 4 bytes a pixel; more than this and they are decoded anew at every use.
@@ -94,6 +95,7 @@ class Examples(Sequence[Example]):
         labels: of their dataset.
         size: images with a longer side are shrunk to it.
         memory_limit: bytes of decoded pixels kept; what lies beyond is decoded at every use.
+        resolver: says which class each pixel has where labels stand for several; ``labels`` are its classes then.
 
     Raises:
         TrainingDataError: no sample, no class, more classes than a target can hold, or an image that is out of reach,
@@ -101,11 +103,18 @@ class Examples(Sequence[Example]):
     """
 
     def __init__(
-        self, samples: Iterable[Sample], labels: LabelSet, *, size: int | None = None, memory_limit: int = MEMORY_LIMIT
+        self,
+        samples: Iterable[Sample],
+        labels: LabelSet,
+        *,
+        size: int | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+        resolver: Resolver | None = None,
     ) -> None:
         if not 1 <= len(labels.classes) <= VOID:
             raise TrainingDataError(f"training needs 1 to {VOID} classes, the label set has {len(labels.classes)}")
-        self.labels = labels
+        self.labels = labels if resolver is None else resolver.classes
+        self._resolver = resolver
         self._size = size
         self._channels = {label.id: channel for channel, label in enumerate(labels.classes)}
         background = None if labels.background_id == labels.ignore_id else labels.background_id
@@ -116,12 +125,12 @@ class Examples(Sequence[Example]):
         digest = hashlib.sha256(repr(labels).encode())
         self._kept: dict[int, Example] = {}
         self.shapes: list[tuple[int, int]] = []
-        self.pixels = np.zeros(len(labels.classes), np.int64)
+        self.pixels = np.zeros(len(self.labels.classes), np.int64)
         free = memory_limit
         for index, sample in enumerate(self._samples):
             image, target = self._decode(sample, digest)
             self.shapes.append((target.shape[0], target.shape[1]))
-            self.pixels += np.bincount(target.ravel(), minlength=VOID + 1)[: len(labels.classes)]
+            self.pixels += np.bincount(target.ravel(), minlength=VOID + 1)[: len(self.labels.classes)]
             free -= image.nbytes + target.nbytes
             if free >= 0:
                 self._kept[index] = image, target
@@ -168,7 +177,8 @@ class Examples(Sequence[Example]):
             width, height = (max(1, round(side * self._size / longest)) for side in picture.size)
             picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
             target = np.asarray(Image.fromarray(target).resize((width, height), Image.Resampling.NEAREST))
-        return np.asarray(picture), target
+        image = np.asarray(picture)
+        return image, target if self._resolver is None else self._resolver(image, target)
 
 
 def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

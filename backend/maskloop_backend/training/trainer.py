@@ -43,6 +43,7 @@ from .events import EventFile
 from .features import FeatureBatches
 from .growing import shrink_and_perturb, take_weights
 from .loss import class_weights, cross_entropy
+from .merging import Merging, Resolver
 from .metrics import ConfusionMatrix, Evaluation
 from .optimizer import RatedAdamW
 from .settings import TrainingSettings
@@ -160,6 +161,7 @@ def train(
     restart: bool = False,
     reuse: bool = False,
     initial: Bundle | None = None,
+    merging: Merging | None = None,
     emphasis: Emphasis | None = None,
     judge: Callable[[Bundle], Mapping[str, Any]] | None = None,
     saved: Callable[[TrainingResult], None] | None = None,
@@ -186,6 +188,8 @@ def train(
         reuse: where the registry has a version of the same settings, data and start, that one is the result.
         initial: a version to start from; the new version's parent. Classes are matched by name: those that the dataset
             lacks are dropped, those that the version lacks are added (:func:`~.growing.take_weights`).
+        merging: the classes of the model where labels of the dataset stand for several of them, which ``initial`` tells apart;
+            None: they are the labels.
         emphasis: which samples are drawn more often, and which less.
         judge: is given the trained model before it is saved; what it returns is added to the version's metrics.
         saved: is called when the version is in the registry. Only after it the checkpoint is removed, so that a process
@@ -208,7 +212,12 @@ def train(
         samples, held_out = list(dataset), list(validation)
     if initial is not None:
         _check_initial(initial, settings)
-    examples = Examples(samples, dataset.labels, size=settings.size)
+    if merging is not None and merging.labels.classes != dataset.labels.classes:
+        raise TrainingError("the labels that classes are merged into are not the dataset's")
+    merging = None if merging is None or merging.trivial or initial is None else merging
+    classes = dataset.labels if merging is None else merging.classes
+    resolver = None if merging is None or initial is None else Resolver(merging, initial)
+    examples = Examples(samples, dataset.labels, size=settings.size, resolver=resolver)
     measured = Examples(held_out, dataset.labels, size=settings.size)
     fingerprint = hashlib.sha256(f"{examples.fingerprint} {measured.fingerprint}".encode()).hexdigest()
     progress = progress or Silent()
@@ -220,7 +229,9 @@ def train(
             ) is not None:
                 return found
     crop = settings.recipe.crop or default_crop(examples.shapes)
-    name = f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis())}"
+    name = (
+        f"{owner or settings.backbone}-{_fingerprint(settings, fingerprint, initial, emphasis or Emphasis(), merging)}"
+    )
     if owner:
         _remove_others(registry.home / "training", owner, name)
     while True:
@@ -236,7 +247,8 @@ def train(
             shutil.rmtree(directory)
         log = registry.home / "tensorboard" / name
         try:
-            loop = _Loop(examples, measured, settings, directory, log, progress, initial, emphasis or Emphasis())
+            drawn = emphasis or Emphasis()
+            loop = _Loop(examples, measured, settings, directory, log, progress, initial, drawn, merging)
             with _interruptible() as interrupted:
                 stopped_early = loop.run(interrupted)
             break
@@ -265,8 +277,8 @@ def train(
     metrics = {key: value for key, value in result.to_json().items() if key != "version"}
     bundle = Bundle.create(
         loop.model,
-        _architecture(settings, len(dataset.labels.classes), initial),
-        dataset.labels,
+        _architecture(settings, len(classes.classes), initial),
+        classes,
         preprocessing=None if initial is None else initial.record.preprocessing,
         max_side=settings.size,
         zoom=zoom,
@@ -291,6 +303,7 @@ def evaluate(
     *,
     batch_size: int = 4,
     zoom: float = 1.0,
+    merging: Merging | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> ConfusionMatrix:
     """Return the confusion matrix of a model over examples, at their full size.
@@ -300,6 +313,7 @@ def evaluate(
         examples: images of one size in a row are predicted together.
         batch_size: at most so many together.
         zoom: the model is shown the images so many times as large; its logits are interpolated to their size.
+        merging: how the model's classes are drawn in the examples, where they are not the same.
         check: called between batches; what it raises ends the evaluation.
     """
     matrix = ConfusionMatrix(len(examples.labels.classes))
@@ -308,7 +322,9 @@ def evaluate(
         pairs = [examples[index] for index in batch]
         images = np.stack([image for image, _ in pairs])
         logits = _zoomed(model, images, zoom) if zoom != 1 else model.predict_on_batch(images.astype(np.float32))
-        matrix.add(np.stack([target for _, target in pairs]), np.argmax(logits, axis=-1))
+        decided = np.argmax(logits, axis=-1)
+        drawn = decided if merging is None else merging.table[decided]
+        matrix.add(np.stack([target for _, target in pairs]), drawn)
     return matrix
 
 
@@ -336,13 +352,16 @@ class _Loop:
         progress: TrainingProgress,
         initial: Bundle | None,
         emphasis: Emphasis,
+        merging: Merging | None,
     ) -> None:
         self._measured = measured
+        self._merging = merging
         self._settings = settings
         self._directory = directory
         self._log = log
         self._progress = progress
-        self._names = [label.name for label in examples.labels.classes]
+        self._names = [label.name for label in measured.labels.classes]
+        self._classes = [label.name for label in examples.labels.classes]
         recipe = settings.recipe
         draw = Draw(examples.ids, emphasis, recipe.batch_size, settings.seed)
         self._steps_per_epoch = draw.steps_per_epoch
@@ -387,13 +406,13 @@ class _Loop:
 
     def _initial_model(self, initial: Bundle | None) -> keras.Model:
         settings = self._settings
-        architecture = _architecture(settings, len(self._names), initial)
+        architecture = _architecture(settings, len(self._classes), initial)
         if initial is None:
             return build_fcn(architecture, weights=settings.weights, dtype=settings.precision)
         preprocessing = initial.record.preprocessing
         model = build_fcn(architecture, preprocessing=preprocessing, dtype=settings.precision, blank=True)
         known = [label.name for label in initial.labels.classes]
-        take_weights(model, initial.model, self._names, known)
+        take_weights(model, initial.model, self._classes, known)
         if (settings.shrink, settings.perturb) != (1.0, 0.0):
             fresh = build_fcn(architecture, preprocessing=preprocessing)
             _freeze(model, settings)
@@ -478,7 +497,7 @@ class _Loop:
         largest = max(height * width for height, width in self._measured.shapes)
         if zoom == 1 or largest * zoom**2 > ZOOMED_PIXELS:
             return best, 1.0
-        matrix = evaluate(self.model, self._measured, batch_size=2, zoom=zoom)
+        matrix = evaluate(self.model, self._measured, batch_size=2, zoom=zoom, merging=self._merging)
         zoomed = Evaluation.of(matrix, self._names, epoch=best.epoch, loss=best.loss)
         return (zoomed, float(zoom)) if zoomed.miou >= best.miou + _WORTH else (best, 1.0)
 
@@ -513,7 +532,7 @@ class _Loop:
     def _measure(self, check: Callable[[], None], events: EventFile) -> None:
         """Measure the weights that the model has, and keep them if they are the best so far."""
         state = self.state
-        matrix = evaluate(self.model, self._measured, check=check)
+        matrix = evaluate(self.model, self._measured, merging=self._merging, check=check)
         evaluation = Evaluation.of(
             matrix,
             self._names,
@@ -602,11 +621,14 @@ def _is_exhausted(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ResourceExhausted" in repr(error)
 
 
-def _fingerprint(settings: TrainingSettings, data: str, initial: Bundle | None, emphasis: Emphasis) -> str:
+def _fingerprint(
+    settings: TrainingSettings, data: str, initial: Bundle | None, emphasis: Emphasis, merging: Merging | None
+) -> str:
     """Return what tells trainings apart: the same for the same settings, data and start, on any day."""
     start = "" if initial is None else initial.record.sha256
     drawn = [sorted(emphasis.ids), sorted(emphasis.weights.items())]
-    text = json.dumps([settings.to_json(), data, start, drawn], sort_keys=True)
+    merged = [] if merging is None else [[repr(merging.classes), merging.into]]
+    text = json.dumps([settings.to_json(), data, start, drawn, *merged], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

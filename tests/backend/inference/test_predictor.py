@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from keras import ops
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskloop_backend.inference import predictor as predictor_module
 from maskloop_backend.inference.prediction import Segmenter
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.inference.runtimes.keras_runtime import KerasRuntime
@@ -272,6 +274,46 @@ assert "tensorflow" not in sys.modules, "TensorFlow was imported"
     expected = predictor.predict(images) + Predictor(bundle, max_side=48, precision="float32").predict(images)
     for labels, prediction in zip(found, expected, strict=True):
         assert_same(labels, prediction.label_map, differing=0.005)
+
+
+class Nothing:
+    """A runtime that finds class 0 everywhere, in no memory worth speaking of."""
+
+    name, precision, static_shapes = "keras", "float32", False
+
+    def labels(self, images: Pixels) -> tuple[Pixels, Pixels]:
+        return (np.zeros(images.shape[:3], np.uint8),) * 2
+
+    def enlarged(self, images: Pixels, inner: Any, height: int, width: int) -> tuple[Pixels, Pixels]:
+        return (np.zeros((len(images), height, width), np.uint8),) * 2
+
+
+@pytest.mark.parametrize("max_side", [None, 512])
+def test_a_large_image_is_not_copied(bundle: Bundle, max_side: int | None) -> None:
+    """Beside it, its label map and confidence are in memory, and as much again for the score; no padded copy of it."""
+    image = np.zeros((3001, 4003, 3), np.uint8)
+    predictor = Predictor(bundle, runtime=Nothing(), max_side=max_side)
+    tracemalloc.start()
+    try:
+        predictor.predict([image])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4.8 * image.size / 3
+
+
+@pytest.mark.parametrize("size", [(301, 997), (997, 301), (640, 480)])
+@pytest.mark.parametrize("target", [(97, 131), (300, 33), (3, 5)])
+def test_strips_shrink_as_the_whole(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], target: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    whole = np.asarray(Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR))
+    monkeypatch.setattr(predictor_module, "_STRIP_PIXELS", 20_000)
+    found = predictor_module._resized(image, *target)
+    # noise is the worst case of rounding
+    np.testing.assert_allclose(found, whole.astype(int), atol=1)
+    assert abs(np.mean(found - whole.astype(float))) < 0.1
 
 
 def test_tiles_can_be_taken_step_by_step(bundle: Bundle) -> None:

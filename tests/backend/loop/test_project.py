@@ -18,7 +18,13 @@ from PIL import Image
 from maskloop_backend.loop.changes import channels
 from maskloop_backend.loop.collected import Collected, CorrectionsError
 from maskloop_backend.loop.corrections import from_project
+from maskloop_backend.loop.label_configs import LabelConfigs
+from maskloop_backend.loop.retraining import Plan, StudioProject, retrain
 from maskloop_backend.loop.still_there import ASK_EVERY, StillThere
+from maskloop_backend.model.bundle import Bundle
+from maskloop_backend.model.config import Architecture
+from maskloop_backend.model.fcn import build_fcn
+from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher
@@ -186,3 +192,30 @@ def test_a_project_that_was_deleted_ends_its_training(studio: LabelledStudio) ->
 def test_a_label_studio_that_is_away_for_a_while_ends_no_training() -> None:
     with StudioClient("http://127.0.0.1:9", LEGACY) as client:
         StillThere(client, 5).phase("train")
+
+
+def test_only_the_project_that_was_trained_is_served_the_new_version(studio: LabelledStudio, tmp_path: Path) -> None:
+    """It has two of the three labels; another project goes on with all of them."""
+    registry = Registry(tmp_path)
+    architecture = Architecture(len(NAMES), "small", head=False)
+    common = registry.add(Bundle.create(build_fcn(architecture), architecture, KNOWN))
+    registry.promote(common)
+    LabelConfigs(tmp_path).remember(6, CONFIG)
+    studio.project["label_config"] = CONFIG.replace('<Label value="blue"/>', "")
+    for number, one in enumerate(studio.exported, 1):
+        one["annotations"][0]["result"] = regions(np.minimum(fields(number), 1), "manual")
+    plan = Plan(promote="always", on_error="skip", overrides={"crop": (64, 64), "batch_size": 2, "epochs": 1})
+    with StudioClient(studio.url, LEGACY) as client:
+        source = StudioProject(client, ImageFetcher(studio.url, LEGACY), 5)
+        result = retrain(source, registry, plan)
+        assert result.to_json()["project"] == 5
+        assert [label.name for label in registry.record(result.version).labels.classes] == ["red", "green"]
+        assert [registry.serving(project) for project in (None, 5, 6)] == [common, result.version, common]
+        # nothing that anybody uses got lost, so the gate did not say so either
+        assert "in use" not in result.decision.reason
+        # the next training goes on from what the project is served
+        again = retrain(source, registry, plan)
+    assert (result.parent, again.parent) == (common, result.version)
+    assert registry.rollback(project=5) == result.version
+    assert registry.rollback(project=5) == common
+    assert LabelConfigs(tmp_path).known()[5] == studio.project["label_config"]

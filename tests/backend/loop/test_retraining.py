@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from maskloop_backend.cli.retrain import command
+from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.loop.collected import CorrectionsError
 from maskloop_backend.loop.corrections import from_export
 from maskloop_backend.loop.holdout import Holdout
+from maskloop_backend.loop.label_configs import LabelConfigs
 from maskloop_backend.loop.progress import SilentRetraining
 from maskloop_backend.loop.retraining import Plan, RetrainingBusyError, _alone, _directory, retrain
 from maskloop_backend.registry.store import Registry
@@ -27,7 +30,7 @@ from maskloop_backend.training.settings import TrainingSettings
 from maskloop_backend.training.trainer import TrainingInterrupted, train
 from maskloop_converters.samples import Dataset, LabelSet
 
-from .conftest import NAMES, Maps, WriteExport, fields
+from .conftest import CONFIG, NAMES, Maps, WriteExport, fields, picture
 
 # colours say the class, so nothing may change them
 PLAIN = {"crop": (64, 64), "scale": (1.0, 1.0), "color": 0.0, "batch_size": 8}
@@ -137,6 +140,56 @@ def test_new_labels_grow_the_head_and_people_may_overrule_the_gate(
     assert any("new classes: grey" in note for note in result.notes)
     assert registry.serving() == result.version
     assert result.reason.startswith("--promote always; the gate: ")
+
+
+def test_a_label_that_stands_for_several_classes_keeps_them_apart(
+    registry: Registry, write_export: WriteExport
+) -> None:
+    """Red and green are drawn as one. The new version still tells them apart, and is measured by what was drawn."""
+    truth = maps(100, 16)
+    path = write_export("together", truth, tint=0.2)
+    tasks = path.read_text().replace('["green"]', '["warm"]').replace('["red"]', '["warm"]')
+    path.write_text(tasks)
+    config = path.with_name("export.label_config.xml")
+    shown = '<Label value="warm" predicted_values="red,green"/><Label value="blue"/>'
+    config.write_text(re.sub("<Label .*/></Brush", f"{shown}</Brush", config.read_text()))
+    before = Predictor(registry.load(str(registry.serving())))
+    result = retrain(path, registry, plan(promote="always", overrides={**PLAIN, "epochs": 5, "evaluate_every": 5}))
+    bundle = registry.load(result.version)
+    assert [label.name for label in bundle.labels.classes] == list(NAMES)
+    assert "the label warm stands for red, green: these are learned together, and stay apart" in result.notes
+    assert not any("will not have them" in note or "new classes" in note for note in result.notes)
+    assert result.decision.holdout is not None
+    assert set(result.decision.holdout.iou) == {"blue", "warm"}
+    pictures = [picture(one, number) for number, one in enumerate(maps(300, 6))]
+    old, new = (
+        np.stack([one.label_map for one in version.predict(pictures)]) for version in (before, Predictor(bundle))
+    )
+    assert set(np.unique(old)) == {0, 1, 2}
+    assert (old == new).mean() > 0.9
+
+
+def test_what_no_project_is_served_may_lose_classes_but_what_one_uses_stays(
+    registry: Registry, write_export: WriteExport
+) -> None:
+    """An export with two of three labels, for all who are served the default; one of them uses the third."""
+    truth = [np.minimum(one, 1) for one in maps(100, 16)]
+    path = write_export("two", truth, tint=TINT)
+    config = path.with_name("export.label_config.xml")
+    config.write_text(config.read_text().replace('<Label value="blue"/>', ""))
+    before = registry.serving()
+    LabelConfigs(registry.home).remember(7, CONFIG)
+    result = retrain(path, registry, plan())
+    assert not result.promoted
+    assert result.reason.startswith(
+        "classes that are in use would get lost: project 7 uses blue, which the new version does not have"
+    )
+    assert registry.serving() == before
+    # a project with a version of its own is not served the default, and has no say in it
+    registry.promote(str(before), project=7)
+    again = retrain(path, registry, plan(promote="always", overrides={**PLAIN, "epochs": 1}))
+    assert "in use" not in again.decision.reason
+    assert (registry.serving(), registry.serving(7)) == (again.version, before)
 
 
 def test_the_first_version_needs_no_other(tmp_path: Path, write_export: WriteExport) -> None:

@@ -98,23 +98,28 @@ def kill_at(path):
     sync(path)
 
 atomic.sync = kill_at
-Registry(Path(sys.argv[1]), trial=lambda directory: None).promote(sys.argv[2], reason="killed")
+Registry(Path(sys.argv[1]), trial=lambda directory: None).promote(sys.argv[2], project=int(sys.argv[4]) or None, reason="killed")
 """
 
 
+@pytest.mark.parametrize("project", [None, 7])
 @pytest.mark.parametrize(("kill_at", "served"), [(1, 0), (2, 1)])
-def test_killed_while_it_promotes(registry: Registry, versions: list[str], kill_at: int, served: int) -> None:
-    """The first sync comes before the rename, the second after it: it is all or nothing."""
-    registry.promote(versions[0])
+def test_killed_while_it_promotes(
+    registry: Registry, versions: list[str], kill_at: int, served: int, project: int | None
+) -> None:
+    """The first sync comes before the rename, the second after it: it is all or nothing, and nothing to the others."""
+    for other in {None, 7, 8}:
+        registry.promote(versions[0], project=other)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    arguments = [sys.executable, "-c", PROMOTE, str(registry.home), versions[1], str(kill_at)]
+    arguments = [sys.executable, "-c", PROMOTE, str(registry.home), versions[1], str(kill_at), str(project or 0)]
     assert subprocess.run(arguments, env=environment, check=False).returncode == -signal.SIGKILL
-    serving = registry.history()
+    serving = registry.history(project)
     assert serving is not None
     assert serving.version == versions[served]
     assert len(serving.changes) == served + 1
-    registry.promote(versions[2])
-    assert registry.rollback() == versions[served]
+    assert {registry.serving(other) for other in {None, 7, 8} - {project}} == {versions[0]}
+    registry.promote(versions[2], project=project)
+    assert registry.rollback(project=project) == versions[served]
     assert sorted(path.name for path in registry.home.iterdir()) == ["models", "serving.json"]
 
 

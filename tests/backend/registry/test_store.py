@@ -227,7 +227,8 @@ class TestCommand:
         assert row["version"] == version
         assert row["serving"] is True
         assert row["labels"] == ["road", "Straße"]
-        assert json.loads(self.run(registry, "show", version, "--json").stdout) == registry.record(version).to_json()
+        shown = json.loads(self.run(registry, "show", version, "--json").stdout)
+        assert shown == {**registry.record(version).to_json(), "int8": None}
         assert "Straße" in self.run(registry, "show", version).stdout
         assert json.loads(self.run(registry, "verify", "--json").stdout) == {version: None}
 
@@ -258,3 +259,78 @@ import maskloop_backend.cli.models
 assert not {"keras", "tensorflow", "jax", "h5py"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, check=True)
+
+
+class TestProjects:
+    """Each project may have a version of its own; the others are served the default."""
+
+    def test_one_promotion_is_no_other_projects(self, registry: Registry, save: Any) -> None:
+        first, second, third = (save(bytes([number])).version for number in range(3))
+        registry.promote(first)
+        registry.promote(second, project=7, reason="its own labels")
+        assert [registry.serving(project) for project in (None, 7, 8)] == [first, second, first]
+        registry.promote(third)
+        assert [registry.serving(project) for project in (None, 7, 8)] == [third, second, third]
+        own = registry.history(7)
+        assert own is not None
+        assert [(change.action, change.version, change.reason) for change in own.changes] == [
+            ("promote", second, "its own labels")
+        ]
+        assert registry.history(8) is None
+        rows = {row["version"]: (row["serving"], row["projects"]) for row in registry.summary()}
+        assert rows == {first: (False, []), second: (False, [7]), third: (True, [])}
+
+    def test_a_rollback_is_the_projects_alone(self, registry: Registry, save: Any) -> None:
+        first, second, third = (save(bytes([number])).version for number in range(3))
+        registry.promote(first)
+        with pytest.raises(RegistryError, match=rf"project 7 has no version of its own.*default \({first}\)"):
+            registry.rollback(project=7)
+        for version in (second, third):
+            registry.promote(version, project=7)
+        assert registry.rollback(project=7) == second == registry.serving(7)
+        # before its first version it was served the default, which is another one by now
+        registry.promote(third)
+        assert registry.rollback(project=7) == third == registry.serving(7)
+        with pytest.raises(RegistryError, match="project 7 has no version of its own"):
+            registry.rollback(project=7)
+        assert registry.rollback() == first == registry.serving(7)
+
+    def test_nothing_was_served_before_where_there_is_no_default(self, registry: Registry, save: Any) -> None:
+        version = save(b"1").version
+        registry.promote(version, project=7)
+        assert (registry.serving(), registry.serving(7)) == (None, version)
+        with pytest.raises(RegistryError, match=f"no version was served to project 7 before {version}"):
+            registry.rollback(project=7)
+
+    def test_following_and_forgetting(self, registry: Registry, save: Any) -> None:
+        first, second = (save(bytes([number])).version for number in range(2))
+        registry.promote(first)
+        registry.promote(second, project=7)
+        assert registry.follow(7, reason="the default has its labels by now") == first == registry.serving(7)
+        assert registry.rollback(project=7) == second
+        assert registry.forget(7)
+        assert not registry.forget(7)
+        assert registry.serving(7) == first
+        assert registry.history(7) is None
+
+    def test_what_any_project_is_served_stays(self, registry: Registry, save: Any) -> None:
+        versions = [save(bytes([day]), created=f"2026-11-{day:02}T10:00:00Z").version for day in range(1, 6)]
+        registry.promote(versions[4])
+        for version in versions[:3]:
+            registry.promote(version, project=7)
+        with pytest.raises(RegistryError, match=f"{versions[2]} is served to project 7 and stays"):
+            registry.remove(versions[2], force=True)
+        with pytest.raises(RegistryError, match=f"{versions[1]} was served before"):
+            registry.remove(versions[1])
+        assert list(registry.superfluous(newest=0, before=1)) == [versions[0], versions[3]]
+        assert list(registry.collect(newest=0, before=0)) == [versions[0], versions[1], versions[3]]
+        assert registry.rollback(project=7) == versions[4]
+
+    def test_a_damaged_file_is_not_written_anew_for_one_project(self, registry: Registry, save: Any) -> None:
+        """The others would lose theirs."""
+        version = save(b"1").version
+        (registry.home / "serving.json").parent.mkdir(parents=True, exist_ok=True)
+        (registry.home / "serving.json").write_text("{")
+        with pytest.raises(RegistryError, match="not readable as JSON"):
+            registry.promote(version, project=7)
+        assert (registry.home / "serving.json").read_text() == "{"

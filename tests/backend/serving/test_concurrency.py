@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maskloop_backend.registry.history import Served, Serving
 from maskloop_converters.samples import LabelSet
 
 
@@ -30,8 +31,8 @@ class SlowSource:
         self.gate = threading.Event()
         self.broken: Exception | None = None
 
-    def serving(self) -> str | None:
-        return self.current
+    def served(self) -> Served:
+        return Served(Serving(self.current))
 
     def versions(self) -> list[str]:
         return ["fcn32s-small-20261122-00000002", "fcn32s-small-20261122-00000001"]
@@ -85,7 +86,8 @@ def test_model_that_cannot_be_loaded_until_it_is_mended(
     for answer in (client.predict([image_uri()]), client.request("POST", "/setup", {"schema": config})):
         assert (answer.status, answer.reason) == (503, "The model cannot be loaded: the weights are damaged")
     source.broken = None
-    monkeypatch.setattr(client.app.server.models, "_retry_at", 0.0)
+    for version in client.app.server.models._versions.values():
+        version.retry_at = 0.0
     monkeypatch.setattr("maskloop_backend.serving.models.LOOK_INTERVAL", 0.0)
     assert client.predict([image_uri()]).json["results"][0]["result"]
 

@@ -130,6 +130,7 @@ def test_setup_says_which_labels_do_not_fit(start: Any) -> None:
         "missing_labels": ["road"],
         "unused_labels": ["tram"],
         "notes": [],
+        "own_version": False,
         "studio_url": "http://studio:8080/",
     }
     # a question that names no Label Studio does not make the backend forget the one it knows

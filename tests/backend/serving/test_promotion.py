@@ -18,6 +18,7 @@ from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry import Registry
+from maskloop_backend.registry.history import Served
 from maskloop_backend.serving import models
 from maskloop_converters.codecs import studio_rle
 from maskloop_converters.samples import LabelSet
@@ -47,8 +48,8 @@ class Source:
         self._columns = columns
         self.broken: str | None = None
 
-    def serving(self) -> str | None:
-        return self._registry.serving()
+    def served(self) -> Served:
+        return self._registry.served()
 
     def versions(self) -> list[str]:
         return self._registry.versions()

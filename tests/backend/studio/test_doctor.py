@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,6 +208,21 @@ def test_a_backend_in_another_machine_cannot_reach_localhost(studio: FakeStudio,
     studio.connections[0]["url"] = studio.backend.replace("127.0.0.1", "0.0.0.0")
     studio.webhooks[0]["url"] = studio.connections[0]["url"] + "/webhook"
     assert bad(list(examine(client, 5))) == [("warning", "hostname")]
+
+
+def test_it_says_what_runs_the_model(studio: FakeStudio, client: StudioClient) -> None:
+    studio.healthy()
+    studio.setup = setup(runtime="openvino, int8", runtime_reason="measured at 512 x 384: Keras float32 60 ms")
+    found = next(finding for finding in examine(client, "streets", login=LOGIN) if finding.subject == "runtime")
+    assert (found.level, found.message) == ("ok", "openvino, int8: measured at 512 x 384: Keras float32 60 ms")
+
+
+def test_nothing_to_measure(tmp_path: Path) -> None:
+    """Label Studio is not asked, and no token wanted."""
+    result = CliRunner().invoke(cli, ["doctor", "--runtime", "--home", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no version is served" in result.output
+    assert "fix: `maskloop models promote VERSION`" in result.output
 
 
 def test_asking_the_backend_tells_it_nothing_new(studio: FakeStudio, client: StudioClient) -> None:

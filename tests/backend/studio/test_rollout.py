@@ -44,7 +44,7 @@ def test_to_the_served_version_and_back(studio: FakeStudio, client: StudioClient
     assert {task for task, version in studio.predictions if version == NEW} == set(studio.tasks) - studio.labelled
     assert studio.connections[0]["title"] == studio.project["model_version"] == NEW
     before = list(studio.predictions)
-    back = rollout(client, 5, VERSION, promote=lambda version: serve(studio, version))
+    back = rollout(client, 5, VERSION, promote=lambda version, project: serve(studio, version))
     assert (back.model_version, back.previous, back.tasks_with_predictions) == (VERSION, NEW, 37)
     assert studio.predictions == before
     assert studio.connections[0]["title"] == studio.project["model_version"] == VERSION
@@ -102,7 +102,7 @@ def test_what_cannot_be_rolled_out(studio: FakeStudio, client: StudioClient) -> 
     with pytest.raises(StudioError, match=f"the backend serves {VERSION}, .*--promote makes it serve {NEW}"):
         rollout(client, 5, NEW)
     with pytest.raises(StudioError, match=f"{NEW} is promoted, but after 0 s .* still serves {VERSION}"):
-        rollout(client, 5, NEW, promote=lambda version: None, patience=0)
+        rollout(client, 5, NEW, promote=lambda version, project: None, patience=0)
     serve(studio, "")
     with pytest.raises(StudioError, match="told no model version"):
         rollout(client, 5)

@@ -26,7 +26,7 @@ Name = Literal["auto", "keras", "openvino"]
 # The image that runtimes are measured with, and how often each runs: they take turns, the first time is not counted.
 _SIZE = (384, 512)
 _ROUNDS = 5
-# Another must take this share of the time of Keras (in float32 if there is a choice) or less: noise is no reason to
+# Another must take this share of the time of the first (Keras, in float32 if there is a choice) or less: noise is no reason to
 # leave the reference.
 _GAIN = 0.9
 # In float32 at most so many pixels may fall otherwise than with Keras; rounding decides at borders only.
@@ -49,7 +49,7 @@ class Choice:
 # A runtime's name and what it computes in.
 _Candidate = tuple[str, Computed]
 # What was chosen in this process, by network and wish, and why.
-_chosen: dict[tuple[object, Name, Precision], tuple[_Candidate, str]] = {}
+_chosen: dict[tuple[object, Name, Precision, bool], tuple[_Candidate, str]] = {}
 _choosing = threading.Lock()
 
 
@@ -62,19 +62,25 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *
     Args:
         bundle: the model.
         name: of the runtime.
-        precision: what to compute in; 'auto' is float32, or bfloat16 where the processor has it and it is faster.
+        precision: what to compute in; 'auto' is float32, or bfloat16 where the processor has it and it is faster, or int8
+            where the version has it, it costs little and is the fastest.
         threads: of OpenVINO; None takes all cores. TensorFlow's are set for a whole process, before it is imported.
 
     Raises:
-        DataError: no such runtime or precision.
+        DataError: no such runtime or precision, or int8 of a version that has none, or of Keras.
         RuntimeUnavailableError: the runtime that was asked for cannot run here.
     """
     checked(precision)
     if name not in ("auto", "keras", "openvino"):
         raise DataError(f"there is no runtime {name!r}; there are: auto, keras, openvino")
-    if name == "openvino":
+    if name == "openvino" and (precision != "auto" or not _may_quantize(bundle)):
         return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "asked for")
-    key = (bundle.record.architecture, name, precision)
+    if precision == "int8":
+        # nothing else computes in it
+        if name == "keras":
+            KerasRuntime(bundle, precision=precision)
+        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "int8 was asked for")
+    key = (bundle.record.architecture, name, precision, _may_quantize(bundle))
     with _choosing:
         if key not in _chosen:
             choice = _fastest(bundle, name, precision, threads)
@@ -84,34 +90,56 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *
     return Choice(_made(bundle, candidate, threads), reason)
 
 
-def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | None) -> Choice:
+def _may_quantize(bundle: Bundle) -> bool:
+    """Tell whether a bundle has an int8 graph that costs so little that nobody needs to ask for it."""
+    return bundle.int8 is not None and bundle.int8.record.is_small_loss
+
+
+def _candidates(bundle: Bundle, name: Name, precision: Precision) -> tuple[list[_Candidate], list[str]]:
+    """Return what may run a network, the reference first, and notes on what may not."""
     first: Computed = "float32" if precision == "auto" else precision
-    reference = KerasRuntime(bundle, precision=first)
-    others: list[_Candidate] = []
+    found: list[_Candidate] = []
     notes = []
-    if precision == "auto" and computes_bfloat16():
-        others.append(("keras", "bfloat16"))
-    if name == "auto":
+    if name != "openvino":
+        found.append(("keras", first))
+        if precision == "auto" and computes_bfloat16():
+            found.append(("keras", "bfloat16"))
+    if name != "keras":
         if (reason := openvino_runtime.unavailable()) is not None:
             notes.append(reason)
         else:
-            # one of OpenVINO's, because building it takes seconds: bfloat16 is what it would choose itself
-            others.append(("openvino", "bfloat16" if precision == "auto" and cpu_has_bfloat16() else first))
+            # not all of OpenVINO's, because building one takes seconds: bfloat16 is what it would choose itself
+            found.append(("openvino", "bfloat16" if precision == "auto" and cpu_has_bfloat16() else first))
+            if precision == "auto" and bundle.int8 is not None:
+                loss = f"int8 costs {bundle.int8.record.loss:.4f} mIoU"
+                if _may_quantize(bundle):
+                    found.append(("openvino", "int8"))
+                    notes.append(loss)
+                else:
+                    notes.append(f"{loss}, which is much: only --precision int8 takes it")
+    return found, notes
+
+
+def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | None) -> Choice:
+    (first, *others), notes = _candidates(bundle, name, precision)
+    reference = _made(bundle, first, threads)
     image = _image()
     runtimes: list[Runtime] = [reference]
     for candidate in others:
         try:
             runtime = _made(bundle, candidate, threads)
+            runtime.prepare(*image.shape[:3])
             differing = float(np.mean(reference.labels(image)[0] != runtime.labels(image)[0]))
         except Exception as error:  # noqa: BLE001 - whatever another cannot convert or run, the reference can
             notes.append(f"{_title(*candidate)} cannot run this network ({type(error).__name__})")
             continue
-        if first == candidate[1] == "float32" and differing > _DIFFERING:
+        if first[1] == candidate[1] == "float32" and differing > _DIFFERING:
             notes.append(f"{_title(*candidate)} answers otherwise at {100 * differing:.1f} % of the pixels")
             continue
         runtimes.append(runtime)
     if len(runtimes) == 1:
         return Choice(reference, "; ".join(notes) or "there is no other")
+    reference.prepare(*image.shape[:3])
     seconds = _in_turns([functools.partial(runtime.labels, image) for runtime in runtimes])
     best = min(range(len(runtimes)), key=lambda k: seconds[k])
     if seconds[best] > _GAIN * seconds[0]:

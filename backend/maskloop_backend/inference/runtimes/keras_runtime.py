@@ -10,6 +10,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from maskloop_converters.errors import DataError
+
 from ...model.bundle import Bundle
 from ...model.fcn import backbone_layers, build_fcn
 from .deciding import Enlarging, decide
@@ -25,7 +27,7 @@ class KerasRuntime:
             where it has not; 'auto' looks.
 
     Raises:
-        DataError: no such precision.
+        DataError: no such precision, or int8.
     """
 
     name = "keras"
@@ -33,6 +35,8 @@ class KerasRuntime:
     def __init__(self, bundle: Bundle, *, precision: Precision = "auto") -> None:
         checked(precision)
         self.precision: Computed
+        if precision == "int8":
+            raise DataError("Keras computes in float32 or bfloat16; int8 wants --runtime openvino")
         if precision == "auto":
             self.precision = "bfloat16" if computes_bfloat16() else "float32"
         else:
@@ -50,6 +54,9 @@ class KerasRuntime:
     def static_shapes(self) -> bool:
         """True on JAX, which compiles one program a shape."""
         return bool(keras.backend.backend() == "jax")
+
+    def prepare(self, batch: int, height: int, width: int) -> None:
+        """Do nothing: TensorFlow has one graph for all sizes, JAX compiles each at its first use; see the protocol."""
 
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
         """Return class index and confidence of every pixel, see the protocol."""

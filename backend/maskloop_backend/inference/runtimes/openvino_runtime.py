@@ -1,17 +1,15 @@
 """The network compiled by OpenVINO, for Intel and AMD processors (and ARM's) without TensorFlow's overhead.
 
-TensorFlow traces the network and writes it as a SavedModel into a temporary folder; OpenVINO's own reader takes it from
-there.
+A graph for open sizes takes a quarter more processor time than one that is compiled for its size. So there is one of the
+former, for whatever comes, and a few of the latter, for the sizes that keep coming.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import sys
-import tempfile
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import keras
@@ -20,11 +18,34 @@ from numpy.typing import NDArray
 
 from maskloop_converters.errors import MaskloopError
 
+from ...model import quantized
 from ...model.bundle import Bundle
-from .deciding import Enlarging, decide_planes
+from .deciding import Enlarging
+from .openvino_graphs import (
+    Tail,
+    enlarged_graph,
+    import_openvino,
+    labels_graph,
+    logits_graph,
+    read_graph,
+    scores_graph,
+    weight_bytes,
+)
 from .protocol import Computed, LabelMaps, Precision, checked, cpu_has_bfloat16
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# Beside quantised operations there are others, which compute in bfloat16 where that is quick.
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16" if cpu_has_bfloat16() else "f32"}
+
+# Sizes that have a graph of their own at once, and the bytes that all their weights may take together: none of VGG16's.
+_SIZES = 4
+_SIZES_BYTES = 128 << 20
+# A size is compiled when it comes for this time, which costs as much as 10 to 40 predictions; anew only after twice as many
+# since: many sizes that take turns must not be compiled all the time.
+_USES = 8
+# Sizes whose uses are counted.
+_COUNTED = 256
+# Logits that may be interpolated as a whole: 64 MB in float32.
+_ENLARGED = 1 << 24
 
 
 class RuntimeUnavailableError(MaskloopError):
@@ -52,15 +73,16 @@ def require() -> None:
 class OpenVinoRuntime:
     """A :class:`~.protocol.Runtime`: a bundle's network, compiled by OpenVINO for the processor.
 
-    One graph for images of all sizes. Each thread that predicts has an infer request of its own, which is kept.
+    Each thread that predicts has an infer request of its own, which is kept.
 
     Args:
         bundle: the model, in float32.
-        precision: 'bfloat16' only helps where the processor has it; 'auto' looks.
+        precision: 'bfloat16' only helps where the processor has it; 'auto' looks. 'int8' is for versions that were
+            quantised.
         threads: to compute with; None takes all cores.
 
     Raises:
-        DataError: no such precision.
+        DataError: no such precision, or int8 of a version that has none.
         RuntimeUnavailableError: OpenVINO is not installed, or Keras does not run on TensorFlow.
     """
 
@@ -69,66 +91,140 @@ class OpenVinoRuntime:
 
     def __init__(self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None) -> None:
         checked(precision)
+        if precision == "int8" and bundle.int8 is None:
+            raise quantized.missing(bundle.version)
         require()
-        self._threads = threads
         self.precision: Computed
         if precision == "auto":
             self.precision = "bfloat16" if cpu_has_bfloat16() else "float32"
         else:
             self.precision = precision
-        self._model: keras.Model | None = bundle.model
-        self._labels = _Compiled(bundle.model, decide_planes, self.precision, threads)
-        # only shrunk images need logits, and weights would be in memory twice
+        self._threads = threads
+        self._tail = Tail.of(bundle.model)
+        if precision == "int8" and bundle.int8 is not None:
+            self._scores = read_graph(bundle.int8.graph)
+        else:
+            self._scores = scores_graph(bundle.model)
+        self._labels = self._compiled(labels_graph(self._scores, self._tail))
+        # only resized images of rare sizes need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
+        self._by_size = _BySize(min(_SIZES, _SIZES_BYTES // max(1, weight_bytes(self._scores))))
         self._enlarge = Enlarging(bundle.record.architecture.classes)
+
+    def prepare(self, batch: int, height: int, width: int) -> None:
+        """Compile for a size, see the protocol."""
+        shape = (batch, height, width)
+        self._by_size.prepare(shape, lambda: self._own_labels(shape))
 
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
         """Return class index and confidence of every pixel, see the protocol."""
-        index, confidence = self._labels(images)
+        shape = images.shape[:3]
+        own = self._by_size.get(shape, lambda: self._own_labels(shape))
+        index, confidence = (own or self._labels)(images)
         return index, confidence
 
     def enlarged(self, images: NDArray[np.uint8], inner: tuple[slice, slice], height: int, width: int) -> LabelMaps:
-        """Return class index and confidence of images that were shrunk, at their former size, see the protocol."""
+        """Return class index and confidence of images that were resized, at their former size, see the protocol."""
+        shape = images.shape[:3]
+        if shape[0] * height * width * self._tail.classes <= _ENLARGED:
+            key = (*shape, *((side.start, side.stop) for side in inner), height, width)
+            own = self._by_size.get(key, lambda: self._own_enlarged(shape, inner, (height, width)))
+            if own is not None:
+                index, confidence = own(images)
+                return index, confidence
         with self._first:
             if self._logits is None:
-                self._logits = _Compiled(self._model, lambda logits: (logits,), self.precision, self._threads)
-                self._model = None
+                self._logits = self._compiled(logits_graph(self._scores, self._tail))
         (logits,) = self._logits(images)
         return self._enlarge(logits[:, inner[0], inner[1]], height, width)
 
+    def _compiled(self, graph: Any, shape: tuple[int, ...] | None = None) -> _Compiled:
+        return _Compiled(graph, self.precision, self._threads, shape)
 
-class _Compiled:
-    """``finish(model(images))``, compiled; its calls may come from several threads.
+    def _own_labels(self, shape: tuple[int, ...]) -> _Compiled:
+        return self._compiled(labels_graph(self._scores, self._tail), shape)
+
+    def _own_enlarged(self, shape: tuple[int, ...], inner: tuple[slice, slice], size: tuple[int, int]) -> _Compiled:
+        return self._compiled(enlarged_graph(self._scores, self._tail, inner, size), shape)
+
+
+class _BySize:
+    """Graphs that are compiled for one size, the least recently used goes first.
 
     Args:
-        model: the network.
-        finish: makes a tuple of tensors of the logits.
+        most: graphs that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, _Compiled] = OrderedDict()
+        # uses so far, and at how many the size is compiled
+        self._uses: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()
+        self._changing = threading.Lock()
+        self._compiling = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], _Compiled]) -> _Compiled | None:
+        """Count a use of a size and return its graph, None where it has none; whoever makes it due compiles it."""
+        if not self._most:
+            return None
+        with self._changing:
+            if (found := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return found
+            uses, due = self._uses.pop(key, (0, _USES))
+            uses += 1
+            self._uses[key] = (uses, due)
+            if len(self._uses) > _COUNTED:
+                self._uses.popitem(last=False)
+        # others go on with the graph for all sizes meanwhile
+        if uses < due or not self._compiling.acquire(blocking=False):
+            return None
+        try:
+            return self._keep(key, make())
+        finally:
+            self._compiling.release()
+
+    def prepare(self, key: Hashable, make: Callable[[], _Compiled]) -> None:
+        """Compile a size now."""
+        with self._compiling:
+            if self._most and key not in self._kept:
+                self._keep(key, make())
+
+    def _keep(self, key: Hashable, made: _Compiled) -> _Compiled:
+        with self._changing:
+            uses, _ = self._uses.pop(key, (0, _USES))
+            self._uses[key] = (uses, 2 * max(uses, _USES))
+            self._kept[key] = made
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+
+class _Compiled:
+    """A graph, compiled; its calls may come from several threads.
+
+    Args:
+        graph: images in, any outputs. It is changed where a shape is given.
         precision: what to compute in.
         threads: to compute with; None takes all cores.
+        shape: (B, H, W) of all images that will come; None takes any.
     """
 
     def __init__(
-        self, model: Any, finish: Callable[[Any], tuple[Any, ...]], precision: Computed, threads: int | None
+        self, graph: Any, precision: Computed, threads: int | None, shape: tuple[int, ...] | None = None
     ) -> None:
-        core = _openvino().Core()
-        with tempfile.TemporaryDirectory(prefix="maskloop-openvino-") as folder:
-            names = _save(model, finish, Path(folder))
-            graph = core.read_model(folder)
-            # compiled before the folder goes: weights may be mapped from its files
-            compiled = core.compile_model(
-                graph,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                    # trainings and other programs run beside a server: a thread that is bound to a busy core waits
-                    "ENABLE_CPU_PINNING": False,
-                    **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
-                },
-            )
-        self._compiled = compiled
-        self._outputs = [compiled.output(name) for name in names]
+        if shape is not None:
+            graph.reshape({graph.inputs[0]: [*shape, 3]})
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            # trainings and other programs run beside a server: a thread that is bound to a busy core waits
+            "ENABLE_CPU_PINNING": False,
+            **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
+        }
+        self._compiled = import_openvino().Core().compile_model(graph, "CPU", options)
+        self._outputs = list(self._compiled.outputs)
         # append and pop of a list are atomic
         self._idle: list[Any] = []
 
@@ -142,28 +238,3 @@ class _Compiled:
         found = [results[output] for output in self._outputs]
         self._idle.append(request)
         return found
-
-
-def _openvino() -> Any:
-    """Import OpenVINO without its telemetry, which reports every import to Intel unless the user has opted out.
-
-    Where the package is missing it reports nothing; nothing of maskloop leaves the machine unasked.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
-
-
-def _save(model: Any, finish: Callable[[Any], tuple[Any, ...]], folder: Path) -> list[str]:
-    """Write the network as a SavedModel; return the names of its outputs in the order of ``finish``."""
-    import tensorflow as tf
-
-    def network(images: Any) -> dict[str, Any]:
-        return {f"output_{k}": tensor for k, tensor in enumerate(finish(model(images, training=False)))}
-
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
-    module.network = tf.function(network, input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "images")])
-    tf.saved_model.save(module, str(folder), signatures=module.network)
-    return sorted(module.network.get_concrete_function().structured_outputs)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskloop_converters.errors import DataError
 
-Precision = Literal["auto", "float32", "bfloat16"]
-Computed = Literal["float32", "bfloat16"]
+Computed = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 # Class index and confidence of every pixel, uint8 (B, H, W) twice.
 LabelMaps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -32,6 +32,16 @@ class Runtime(Protocol):
     @property
     def static_shapes(self) -> bool:
         """True where every new shape of a batch costs a compilation, so that few shapes should be asked for."""
+        ...
+
+    def prepare(self, batch: int, height: int, width: int) -> None:
+        """Be ready for batches of a size that will come often; it may take as long as a compilation.
+
+        Args:
+            batch: B, images.
+            height: of the images in pixels.
+            width: of the images in pixels.
+        """
         ...
 
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
@@ -69,8 +79,8 @@ def checked(precision: str) -> None:
     Raises:
         DataError: it names those that there are.
     """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise DataError(f"there is no precision {precision!r}; there are: auto, float32, bfloat16")
+    if precision not in get_args(Precision):
+        raise DataError(f"there is no precision {precision!r}; there are: {', '.join(get_args(Precision))}")
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +18,15 @@ from PIL import Image
 
 from maskloop_backend.cli.main import cli
 from maskloop_backend.inference.predictor import Predictor
-from maskloop_backend.inference.runtimes import choosing, openvino_runtime
+from maskloop_backend.inference.runtimes import choosing, openvino_graphs, openvino_runtime
 from maskloop_backend.inference.runtimes.choosing import choose
 from maskloop_backend.inference.runtimes.keras_runtime import KerasRuntime
 from maskloop_backend.inference.runtimes.openvino_runtime import OpenVinoRuntime, RuntimeUnavailableError
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
+from maskloop_backend.model.preprocessing import CropLike
+from maskloop_backend.model.upsampling import DenseUpsampling
 from maskloop_backend.registry import Registry
 from maskloop_backend.serving.metrics import Metrics
 from maskloop_backend.serving.models import Models, RegistrySource
@@ -36,16 +39,19 @@ needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None
 
 
 def make_bundle(backbone: str = "small", stride: int = 32) -> Bundle:
+    return randomly_drawn(Architecture(4, backbone, stride=stride))
+
+
+def randomly_drawn(architecture: Architecture) -> Bundle:
     """Draw all score layers at random, so that every class appears."""
     keras.utils.set_random_seed(7)
-    architecture = Architecture(4, backbone, stride=stride)
     model = build_fcn(architecture)
     random = np.random.default_rng(7)
     for layer in model.layers:
         if layer.name.startswith("score"):
             kernel, bias = layer.get_weights()
             layer.set_weights([random.normal(0, 0.5, kernel.shape), np.zeros_like(bias)])
-    return Bundle.create(model, architecture, LabelSet.from_names(["a", "b", "c", "d"]))
+    return Bundle.create(model, architecture, LabelSet.from_names(["a", "b", "c", "d"][: architecture.classes]))
 
 
 def pictures(count: int, height: int, width: int) -> Pixels:
@@ -100,6 +106,81 @@ def test_enlarged_ones_are_those_of_keras(converted: OpenVinoRuntime, reference:
     assert_same(converted.enlarged(*shrunk), reference.enlarged(*shrunk))
     # and the network itself is not needed again
     assert_same(converted.enlarged(*shrunk), reference.enlarged(*shrunk))
+
+
+def test_a_size_that_keeps_coming_gets_its_own_graph(
+    bundle: Bundle, reference: KerasRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers stay those of Keras; the least recently used size goes."""
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    monkeypatch.setattr(openvino_runtime, "_USES", 3)
+    monkeypatch.setattr(openvino_runtime, "_SIZES", 2)
+    runtime = OpenVinoRuntime(bundle, precision="float32")
+    kept = runtime._by_size._kept
+    images, inner = pictures(2, 64, 96), (slice(3, 60), slice(0, 96))
+    for uses in range(1, 5):
+        assert_same(runtime.labels(images), reference.labels(images))
+        assert_same(runtime.enlarged(images, inner, 90, 70), reference.enlarged(images, inner, 90, 70))
+        assert len(kept) == (2 if uses >= 3 else 0)
+    runtime.prepare(1, 97, 131)
+    assert_same(runtime.labels(pictures(1, 97, 131)), reference.labels(pictures(1, 97, 131)))
+    assert list(kept) == [(2, 64, 96, (3, 60), (0, 96), 90, 70), (1, 97, 131)]
+    # one that went comes back after twice as many uses
+    for _ in range(2):
+        runtime.labels(images)
+        assert (2, 64, 96) not in kept
+    runtime.labels(images)
+    assert (2, 64, 96) in kept
+
+
+@needs_openvino
+def test_large_weights_are_not_held_several_times(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_runtime, "_USES", 1)
+    monkeypatch.setattr(openvino_runtime, "_SIZES_BYTES", 1 << 20)
+    runtime = OpenVinoRuntime(bundle, precision="float32")
+    runtime.labels(pictures(1, 64, 96))
+    runtime.prepare(1, 64, 96)
+    assert not runtime._by_size._kept
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(3, "small", stride=16),
+        Architecture(3, "small", upsampling="per_class"),
+        Architecture(3, "small", stride=8, upsampling="per_class"),
+    ],
+)
+@pytest.mark.parametrize("fixed", [False, True])
+def test_every_upsampling(architecture: Architecture, fixed: bool) -> None:
+    drawn = randomly_drawn(architecture)
+    images = pictures(1, 70, 100)
+    runtime, reference = OpenVinoRuntime(drawn, precision="float32"), KerasRuntime(drawn, precision="float32")
+    if fixed:
+        runtime.prepare(1, 70, 100)
+    assert_same(runtime.labels(images), reference.labels(images))
+    inner = (slice(0, 70), slice(5, 90))
+    assert_same(runtime.enlarged(images, inner, 50, 200), reference.enlarged(images, inner, 50, 200))
+
+
+@needs_openvino
+def test_zeros_round_the_image() -> None:
+    """As the authors' networks pad and crop, with other layers than VGG16's between."""
+    keras.utils.set_random_seed(3)
+    image = keras.layers.Input((None, None, 3), dtype="float32")
+    cells = keras.layers.AveragePooling2D(8)(keras.layers.ZeroPadding2D(40)(image))
+    full = DenseUpsampling(4, 8, border="zeros", kernel_initializer="he_normal", name="upsampling")(
+        keras.layers.Conv2D(4, 3)(cells)
+    )
+    model = keras.Model(image, CropLike(31, name="logits")(full, image))
+    images = pictures(1, 45, 70)
+    graph = openvino_graphs.logits_graph(openvino_graphs.scores_graph(model), openvino_graphs.Tail.of(model))
+    (found,) = openvino_runtime._Compiled(graph, "float32", None)(images)
+    expected = keras.ops.convert_to_numpy(model(images))
+    assert found.shape == expected.shape == (1, 45, 70, 4)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @needs_openvino
@@ -209,7 +290,7 @@ def test_a_network_that_cannot_be_converted_runs_on_keras(bundle: Bundle, monkey
     def refuse(*_: Any) -> list[str]:
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(openvino_runtime, "_save", refuse)
+    monkeypatch.setattr(openvino_runtime, "scores_graph", refuse)
     choice = choose(bundle, precision="float32")
     assert choice.runtime.name == "keras"
     assert "cannot run this network (RuntimeError)" in choice.reason
@@ -238,7 +319,7 @@ def test_another_backend_of_keras(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "precision", "message"),
-    [("onnx", "auto", "no runtime 'onnx'"), ("keras", "int8", "no precision 'int8'")],
+    [("onnx", "auto", "no runtime 'onnx'"), ("keras", "int4", "no precision 'int4'")],
 )
 def test_what_there_is_not(bundle: Bundle, name: Any, precision: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -253,3 +334,19 @@ def test_the_server_says_what_runs(bundle: Bundle, tmp_path: Path) -> None:
     assert models.runtime is None
     models.get(60)
     assert models.runtime == "openvino, float32"
+    assert models.runtime_reason == "asked for"
+
+
+@needs_openvino
+@pytest.mark.usefixtures("unmeasured")
+def test_doctor_measures_as_the_server_does(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(tmp_path)
+    version = registry.add(bundle)
+    registry.promote(version)
+    monkeypatch.setattr(choosing, "_in_turns", lambda calls: [1 / (k + 1) for k, _ in enumerate(calls)])
+    result = CliRunner().invoke(cli, ["doctor", "--runtime", "--home", str(tmp_path), "--json"])
+    assert result.exit_code == 0, result.output
+    (finding,) = json.loads(result.stdout)
+    assert (finding["level"], finding["subject"]) == ("ok", "runtime")
+    assert finding["message"].startswith(f"{version}: openvino, ")
+    assert "measured at 512 x 384" in finding["message"]
