@@ -207,7 +207,7 @@ def command(
             )
         token = options.required_token(studio_token)
         request_of = project.ProjectRequest(
-            Model(home, _version(home, version), runtime, precision),
+            Model(home, _version(home, version, named), runtime, precision),
             named,
             project.Access(studio_url, token, allow_hosts, deny_private),
             PredictionOptions(regions, min_area, below),
@@ -340,11 +340,11 @@ def _say_status(home: Path, as_json: bool) -> None:
             click.echo(f"        task {one['task']}: {one['reason']}")
 
 
-def _version(home: Path, given: str | None) -> str:
+def _version(home: Path, given: str | None, project: str = "") -> str:
     """Return the version that labels: the one that was asked for, else the one that is served."""
     from ..registry import Registry
 
-    version = given or Registry(home).serving()
+    version = given or Registry(home).serving(int(project) if project.isdecimal() else None)
     if version is None:
         raise click.UsageError(f"no version is served in {home} yet: `maskloop train` makes one, --model names another")
     return version
