@@ -69,13 +69,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
     envvar="MASKLOOP_PRECISION",
     show_envvar=True,
-    help="What the network computes in.",
+    help="What the network computes in, see `maskloop serve`.",
 )
+@options.edges
 @converter_options.of_formats("write")
 @options.home
 @options.json_output
@@ -97,7 +98,8 @@ def command(
     threads: int | None,
     memory_mb: int,
     runtime: Literal["auto", "keras", "openvino"],
-    precision: Literal["auto", "float32", "bfloat16"],
+    precision: Literal["auto", "float32", "bfloat16", "int8"],
+    edges: bool,
     home: Path,
     as_json: bool,
     silent: bool,
@@ -125,7 +127,7 @@ def command(
 
     if format_name is None:
         raise click.UsageError(f"say with --to what format DEST gets: {', '.join(converter_options.FORMAT.choices)}")
-    model = Model(home, _version(home, version), runtime, precision)
+    model = Model(home, _version(home, version), runtime, precision, edges)
     with converter_options.usage_errors():
         request = labelling.Request(
             model=model,
