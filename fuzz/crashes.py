@@ -222,7 +222,9 @@ def kill_one(rig: Rig, queue: JobQueue, dice: random.Random) -> str:
             return "trainer"
     if victim == "promotion":
         version = dice.choice(Registry(rig.home).versions())
-        process = rig.command("models", *dice.choice([("promote", version), ("rollback",)]))
+        # for all projects, or for the one that is trained
+        whom = dice.choice([(), *(("--project", str(job.project)) for job in queue.jobs(limit=1))])
+        process = rig.command("models", *dice.choice([("promote", version), ("rollback",)]), *whom)
         # Python and its packages need about half a second, the promotion itself milliseconds
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(dice.uniform(0.2, 1.2))
@@ -244,11 +246,10 @@ def verdict(rig: Rig, people: People, queue: JobQueue) -> Iterator[str]:
     """Yield everything that is wrong in the end."""
     yield from rig.faults
     registry = Registry(rig.home)
-    serving = registry.serving()
-    if serving not in registry.versions():
-        yield f"serving.json names {serving}, which is not there"
+    for version in sorted(registry.served().versions - set(registry.versions())):
+        yield f"serving.json names {version}, which is not there"
     # whoever writes next clears up what a kill left
-    registry.promote(str(serving))
+    registry.promote(str(registry.serving()))
     for path in registry.models.iterdir():
         if path.name not in (*registry.versions(), ".lock"):
             yield f"left behind: {path}"

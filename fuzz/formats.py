@@ -154,7 +154,9 @@ def check(path: Path, name: str, source: random.Random) -> None:
         assert len(sample.regions) == len(sample.masks.validate())
         assert (sample.height, sample.width) == (sample.masks.height, sample.masks.width)
         assert all(region.label in known for region in sample.regions)
-        assert not Path(sample.image.name).is_absolute()
+        name = Path(sample.image.name)
+        assert not name.is_absolute()
+        assert ".." not in name.parts
 
 
 def run(name: str, start: int, runs: int) -> bool:

@@ -26,6 +26,7 @@ HEAVY = {"tensorflow", "keras", "jax", "torch", "label_studio_sdk", "scipy", "cv
         ["rank", "--help"],
         ["label", "--help"],
         ["simulate", "--help"],
+        ["stats", "--help"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

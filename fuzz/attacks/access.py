@@ -17,6 +17,12 @@ def without_credentials(rig: Rig) -> str:
     requests = [
         ("GET", "/", None),
         ("GET", "/health", None),
+        ("GET", "/ready", None),
+        ("GET", "/stats", None),
+        ("GET", "/page/running", None),
+        ("GET", "/page/pictures/1/overlay", None),
+        ("POST", "/page/rollback", {}),
+        ("POST", "/page/cancel", {}),
         ("GET", "/versions", None),
         ("GET", "/jobs", None),
         ("GET", "/jobs/1", None),

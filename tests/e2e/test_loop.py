@@ -82,6 +82,10 @@ class Loop:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def answers(self) -> str:
+        """Return the version that the server answers the project with now."""
+        return str(self.get(f"/versions?project={self.project}")["versions"][0])
+
     def masks(self, version: str, task: int) -> NDArray[np.uint8]:
         """Return what a version says of a task's image, computed here."""
         (prediction,) = predictor(self.registry, version).predict([self.tasks[task].image])
@@ -152,14 +156,14 @@ def annotate(client: StudioClient, task: int, label_map: NDArray[np.uint8]) -> N
 
 
 def served(loop: Loop) -> str:
-    """Return the version that the server answers with, after it had the time to notice a promotion."""
-    wanted = loop.registry.serving()
+    """Return the version that the server answers the project with, after it had the time to notice a promotion."""
+    wanted = loop.registry.serving(loop.project)
     pause = threading.Event()
     for _ in range(120):
-        if loop.get("/health")["model_version"] == wanted:
+        if loop.answers() == wanted:
             break
         pause.wait(0.5)
-    return str(loop.get("/health")["model_version"])
+    return loop.answers()
 
 
 def next_task(client: StudioClient, project: int) -> dict[str, Any]:
@@ -233,7 +237,9 @@ def test_corrections_make_a_better_model_that_goes_live_by_itself(loop: Loop, im
     assert improved["changed"]["share"] > 0.05
     assert Path(improved["report"]).is_file()
     # nobody restarted anything
-    assert loop.registry.serving() == improved["version"] == served(loop)
+    assert loop.registry.serving(loop.project) == improved["version"] == served(loop)
+    # for the others nothing has changed
+    assert loop.registry.serving() == loop.first
 
 
 def test_the_next_task_opens_with_the_better_masks(
@@ -248,17 +254,17 @@ def test_the_next_task_opens_with_the_better_masks(
     next_one = assert_next_shows(loop, person, client, second, tmp_path)
     assert next_one != first_task
     # and back
-    loop.run("models", "rollback", "--reason", "test")
+    loop.run("models", "rollback", "--project", str(loop.project), "--reason", "test")
     assert served(loop) == loop.first
     loop.run("rollout", str(loop.project), "--json")
     assert_next_shows(loop, person, client, loop.first, tmp_path, opened=next_one)
-    loop.run("models", "promote", second)
+    loop.run("models", "promote", second, "--project", "the loop")
     assert served(loop) == second
 
 
 def test_poisoned_corrections_change_nothing(loop: Loop, improved: dict[str, Any], client: StudioClient) -> None:
     """Somebody swaps the classes of everything that is learned from."""
-    serving = loop.registry.serving()
+    serving = loop.registry.serving(loop.project)
     assert serving == improved["version"]
     holdout = Holdout.read(project_directory(loop.backend.home, loop.project))
     assert holdout is not None
@@ -274,5 +280,5 @@ def test_poisoned_corrections_change_nothing(loop: Loop, improved: dict[str, Any
     assert not result["promoted"]
     assert result["version"] != serving
     assert "drop" in result["reason"] or "gets lost" in result["reason"], result["reason"]
-    assert loop.registry.serving() == serving == served(loop)
+    assert loop.registry.serving(loop.project) == serving == served(loop)
     assert client.model_versions(loop.project) == before

@@ -133,7 +133,8 @@ def test_to_a_new_version_and_back(street: Street, client: StudioClient, server:
 
     moved = run("rollout", server, studio, "rollout", second, "--promote")
     assert (moved["model_version"], moved["previous"], moved["tasks_with_predictions"]) == (second, first, 2)
-    assert Registry(server.home).serving() == second
+    registry = Registry(server.home)
+    assert (registry.serving(street.id), registry.serving()) == (second, first)
     assert_shows(client, street, second, waiting)
     assert client.model_versions(street.id) == {first: 3, second: 2}
 
@@ -149,10 +150,10 @@ def test_to_a_new_version_and_back(street: Street, client: StudioClient, server:
     # opening tasks stored nothing
     assert client.project(street.id)["model_version"] == first
 
-    serving = Registry(server.home).history()
+    serving = registry.history(street.id)
     assert serving is not None
     reasons = [change.reason for change in serving.changes]
-    assert reasons == ["", "rollout of project rollout", f"rollout of project {street.id}"]
+    assert reasons == ["rollout of project rollout", f"rollout of project {street.id}"]
 
 
 def test_without_a_promotion_it_says_what_is_served(street: Street, server: Backend, studio: LocalStudio) -> None:

@@ -93,19 +93,13 @@ def start(project: str, studio_url: str, studio_token: str | None, home: Path) -
     """Have a project trained in the background, as Label Studio's Start Training does."""
     from ..loop.worker import working
 
-    number = int(project) if project.isdigit() else _project_id(project, studio_url, studio_token)
+    number = options.project_id(project, studio_url, studio_token)
+    assert number is not None
     job = _queue(home).start(number, "maskloop jobs start")
     click.echo(job.id)
     with working(home) as nobody:
         if nobody:
             click.echo("no `maskloop serve` trains in this home now: the job begins when one does", err=True)
-
-
-def _project_id(title: str, url: str, token: str | None) -> int:
-    from ..studio.client import StudioClient
-
-    with StudioClient(url, options.required_token(token)) as client:
-        return int(client.project(title)["id"])
 
 
 def _queue(home: Path) -> JobQueue:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List, compare, carry over and remove model versions; choose the served one.",
     ),
     "jobs": ("maskloop_backend.cli.jobs", "List, watch, start and cancel trainings in the background."),
+    "live": ("maskloop_backend.cli.live", "Turn live versions (`serve --live`) off and on while servers run."),
+    "stats": ("maskloop_backend.cli.stats", "Tell what became of predictions: accepted, changed, rejected."),
     "rollout": ("maskloop_backend.cli.rollout", "Move a Label Studio project to a model version, and back."),
     "convert": (
         "maskloop_converters.cli.convert",

@@ -126,6 +126,33 @@ from . import options
     default=True,
     help="Show a version that a training promoted in its project at once, see `maskloop rollout`.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    envvar="MASKLOOP_LIVE",
+    show_envvar=True,
+    help="After each submit, refit the model's last layers for the project within seconds; the next task that is opened shows "
+    "that live version's masks. It is never promoted; `maskloop live off` removes it at once.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="MASKLOOP_LOG_FORMAT",
+    show_envvar=True,
+    help="'json': one object a line, with the ids of request (X-Request-ID, taken or made) and task.",
+)
+@click.option(
+    "--drain-seconds",
+    "drain_delay",
+    type=click.FloatRange(0, 600),
+    default=0,
+    show_default=True,
+    envvar="MASKLOOP_DRAIN_SECONDS",
+    show_envvar=True,
+    help="When it is told to stop, say so in /ready for so long before predictions are refused.",
+)
 @click.option("--training/--no-training", default=True, help="Do not train in the background.")
 def command(
     home: Path,
@@ -144,6 +171,7 @@ def command(
     cache_mb: int,
     image_mb: int,
     max_body_mb: int,
+    log_format: Literal["text", "json"],
     **values: Any,
 ) -> None:
     """Serve a model's predictions to Label Studio.
@@ -151,6 +179,7 @@ def command(
     Serves the version that `maskloop models promote` chose and follows it when it changes. A project that was trained by
     itself, or that a version was promoted for, has its own and is served no other's. Connect a project with
     `maskloop connect`. Trainings that Label Studio asks for run in the background, one at a time: `maskloop jobs`.
+    Its address in a browser is a page: versions, trainings, the last predictions, and what annotators made of them.
     """
     from ..serving import logs
     from ..serving.app import create_app
@@ -186,7 +215,7 @@ def command(
         from ..inference.runtimes.openvino_runtime import require
 
         require()
-    logs.configure()
+    logs.configure(form=log_format)
     models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision, edges=edges)
     serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area, below=below)), settings)
 

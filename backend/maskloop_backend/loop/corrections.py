@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from maskloop_converters import datasets
 from maskloop_converters.atomic import atomic_file
@@ -28,6 +30,9 @@ def from_project(
     *,
     on_error: OnError = "fail",
     watch: Watch = lambda done, total: None,
+    tasks: Sequence[int] = (),
+    predictions: bool = True,
+    aside: Path | None = None,
 ) -> Collected:
     """Collect the annotations of a Label Studio project.
 
@@ -39,6 +44,9 @@ def from_project(
         known: classes of the model that the training starts from, None where it starts from none.
         on_error: 'skip' leaves out and counts images that are gone and regions that cannot be read.
         watch: is told of (images there, images in all or None).
+        tasks: only these; all where there are none.
+        predictions: ask for those that annotations were made from, where the export does not have them.
+        aside: where the export is kept instead; the images stay in ``directory``.
 
     Raises:
         StudioError: Label Studio does not answer, or refuses.
@@ -47,16 +55,23 @@ def from_project(
     """
     described = client.project(project)
     config = str(described.get("label_config") or "")
-    export = directory / "export.json"
-    with atomic_file(export, overwrite=True) as aside:
-        client.download(f"/api/projects/{project}/export", aside, params={"exportType": "JSON"})
+    own = aside or directory
+    own.mkdir(parents=True, exist_ok=True)
+    export = own / "export.json"
+    with atomic_file(export, overwrite=True) as partial:
+        wanted = {"exportType": "JSON", "ids[]": list(tasks)}
+        client.download(f"/api/projects/{project}/export", partial, params=wanted)
     if str(client.project(project).get("label_config") or "") != config:
         raise CorrectionsError(
             f"the label config of project {project} was changed while its annotations were exported; try again"
         )
     images = TaskImages(directory / "images", ImageFinder([]), fetcher, on_error, client)
-    collector = Collector(images, config, known, on_error, lambda number: stored_prediction(client, number), watch)
-    return collector.collect(export, directory / "collected", f"project {project}")
+
+    def ask(number: int) -> dict[str, Any] | None:
+        return stored_prediction(client, number) if predictions else None
+
+    collector = Collector(images, config, known, on_error, ask, watch)
+    return collector.collect(export, own / "collected", f"project {project}")
 
 
 def from_export(

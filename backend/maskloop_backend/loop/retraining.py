@@ -32,6 +32,7 @@ from ..inference.predictor import Predictor
 from ..locks import held
 from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
+from ..model.record import ModelRecord
 from ..registry.store import Registry
 from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
@@ -388,7 +389,7 @@ class _Retraining:
         return changes
 
     def _settings(self, initial: Bundle | None, images: int) -> TrainingSettings:
-        base = TrainingSettings() if self.parent is None else _inherited(self.parent)
+        base = TrainingSettings() if self.parent is None else inherited(self.parent.record)
         effort: dict[str, Any] = dict(_settings_of(base, self.plan.effort if initial is not None else "fresh", images))
         if initial is None and self.plan.effort == "quick":
             self._note("a training from new weights has no features to keep: --effort full")
@@ -559,9 +560,9 @@ def _precision() -> str:
     return "float32" if all(device.startswith("cpu") for device in devices) else "mixed_bfloat16"
 
 
-def _inherited(parent: Bundle) -> TrainingSettings:
+def inherited(record: ModelRecord) -> TrainingSettings:
     """Return what a training takes over from the version it starts from: the network and how it sees images."""
-    architecture, settings = parent.record.architecture, parent.record.settings
+    architecture, settings = record.architecture, record.settings
     kept = {key: settings[key] for key in _KEPT if key in settings}
     return TrainingSettings.from_json(
         {
@@ -570,7 +571,7 @@ def _inherited(parent: Bundle) -> TrainingSettings:
             "head": architecture.head,
             "stride": architecture.stride,
             "weights": settings.get("weights"),
-            "size": parent.record.max_side,
+            "size": record.max_side,
         }
     )
 

@@ -18,9 +18,12 @@ from pydantic import BaseModel
 from maskloop_converters.errors import MaskloopError
 
 from ..loop.label_configs import LabelConfigs
+from ..loop.outcome_store import OutcomeError, OutcomeStore
+from ..loop.outcomes import Outcome as TaskOutcome
 from ..loop.queue import ACTIONS, JOBS_FILE, OTHER_ACTION, JobError, JobQueue
 from ..loop.queue import Job as TrainingJob
 from ..loop.worker import Studio, Worker, describe, log_tail
+from ..registry.store import Registry
 from ..studio.errors import public_url, without_queries
 from ..studio.label_config import LabelMapping
 from ..studio.login import BackendLogin
@@ -30,9 +33,15 @@ from .auth import names_loopback
 from .batching import Batcher
 from .cache import PredictionCache
 from .limits import Refusal, parse, read_body, reason_phrase
-from .logs import LONGEST, log
+from .live import Live
+from .logs import LONGEST, begin_request, log
 from .metrics import Metrics
 from .models import Models, ModelSource
+from .observing import Observer
+from .page.forms import Tokens
+from .page.gallery import Gallery
+from .page.overview import Overview
+from .page.resources import Front, add_routes, wants_html
 from .pipeline import Job, Outcome, Pipeline
 from .projects import Projects, project_id, project_number
 from .rollouts import Rollouts
@@ -43,6 +52,11 @@ _Body = TypeVar("_Body", bound=BaseModel)
 # An answer that is finished this soon is sent with its length; a slower or bigger one is streamed.
 WHOLE_SECONDS = 1.0
 WHOLE_BYTES = 1 << 20
+
+# Asked for every few seconds by programs, or by the page for itself.
+_QUIET = {"/health", "/ready", "/metrics", "/page/running", "/page/pictures/{number:int}/{kind}"}
+# Of a project's id in lists that are kept.
+LONGEST_ID = 40
 
 # Of a training's log, unless more or less is asked for.
 LOG_BYTES = 16 << 10
@@ -93,6 +107,11 @@ class Admission:
             self._metrics.predicting.set(self._running)
             self._changed.notify_all()
 
+    def give_way(self, seconds: float) -> None:
+        """Wait while requests are inside, so many seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0 or self._closed, seconds)
+
     def close(self, timeout: float) -> bool:
         """Let nobody in any more and wait for those inside; return whether all left in time."""
         with self._changed:
@@ -129,6 +148,9 @@ class Server:
         credentials = settings.credentials
         login = BackendLogin(credentials.user, credentials.password) if credentials else None
         self.rollouts = Rollouts(self.queue, self.studio, login)
+        self.gallery = Gallery()
+        self.observer = Observer(_outcome_store(settings), self.metrics, self._noticed)
+        self.draining = False
         self.batcher = Batcher(
             batch_size=settings.batch_size,
             batch_pixels=settings.batch_pixels,
@@ -145,8 +167,19 @@ class Server:
             metrics=self.metrics,
             image_bytes=settings.image_bytes,
             studio_url=settings.studio_url,
+            gallery=self.gallery,
         )
         self.admission = Admission(max(1, settings.threads - settings.reserved_threads), self.metrics)
+        self.live: Live | None = None
+        if settings.live:
+            self.live = Live(
+                settings.home,
+                self.models.announced,
+                self.studio,
+                self.projects.fetcher,
+                self.admission.give_way,
+            )
+            self.live.start()
         self.models.look()
         if settings.training:
             self.worker.start()
@@ -193,8 +226,11 @@ class Server:
         self.projects.mapping(xml, announced, self.models.labels(announced))
         self._note(project, xml)
         segmenter = self.models.get(self.settings.model_wait, number)
+        if self.live is not None:
+            segmenter = self.live.of(number, segmenter)
         mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
-        return Job(tasks, segmenter, mapping, self.projects.fetcher(project), context, self.options)
+        fetcher = self.projects.fetcher(project)
+        return Job(tasks, segmenter, mapping, fetcher, context, self.options, project_id(project)[:LONGEST_ID])
 
     def answer(
         self, tasks: list[dict[str, Any]], label_config: str, project: Any, context: dict[str, Any] | None = None
@@ -227,8 +263,13 @@ class Server:
         self._note(project, label_config)
         # a training may have waited for the token
         self.worker.wake()
-        version = self.models.require(project_number(project))
-        return version, self.projects.mapping(label_config, version, self.models.labels(version))
+        number = project_number(project)
+        version = self.models.require(number)
+        mapping = self.projects.mapping(label_config, version, self.models.labels(version))
+        if self.live is not None:
+            self.live.expect(number)
+            version = self.live.version(number, version)
+        return version, mapping
 
     def _note(self, project: Any, label_config: str) -> None:
         """Keep a project's label config: no version may be promoted that lacks what it uses."""
@@ -254,6 +295,8 @@ class Server:
             raise Refusal(507, f"The event could not be stored: {error}") from error
         self.worker.wake()
         self.metrics.events.labels(known_action(event)).inc()
+        if self.live is not None:
+            self.live.notice(event.action, event.project_number, event.annotated)
         return job
 
     def versions(self, project: Any = None) -> list[str]:
@@ -262,17 +305,35 @@ class Server:
         others = [name for name in self.models.source.versions() if name != version]
         return others if version is None else [version, *others]
 
+    def _noticed(self, outcome: TaskOutcome) -> None:
+        share = outcome.off / outcome.pixels if outcome.pixels else 0.0
+        self.gallery.submitted(str(outcome.project), str(outcome.task), share)
+
+    def unready(self) -> str | None:
+        """Return why no further requests should be sent here, None where they may.
+
+        A server without a model is ready: it answers at once, with what is missing.
+        """
+        if self.draining:
+            return "The server is stopping"
+        self.models.look()
+        return "The first model is loading" if self.models.state == "loading" else None
+
     def drain(self, timeout: float) -> bool:
         """Refuse new predictions and wait for the running ones; return whether they ended in time."""
         return self.admission.close(timeout)
 
     def close(self) -> None:
         """Stop the threads and close the queue; a training that runs goes on."""
+        self.draining = True
         self.admission.close(0)
+        if self.live is not None:
+            self.live.close()
         self.worker.stop()
         self.rollouts.stop()
         self.batcher.close()
         self.pipeline.close()
+        self.observer.close()
         self.queue.close()
 
 
@@ -284,8 +345,30 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         self.server = server
         # Falcon has handlers of its own for its HTTPError, which would win over the one for every Exception.
         self.add_error_handler((Exception, falcon.HTTPError), _answer_error)
-        self.add_route("/", _Health(server))
+        tokens, settings = Tokens(), server.settings
+        overview = Overview(
+            settings.home,
+            models=server.models,
+            queue=server.queue,
+            observer=server.observer,
+            gallery=server.gallery,
+            tokens=tokens,
+            studio_url=settings.studio_url,
+        )
+        self.add_route("/", _Root(server, Front(overview)))
+        add_routes(
+            self,
+            overview,
+            registry=Registry(settings.home),
+            queue=server.queue,
+            gallery=server.gallery,
+            tokens=tokens,
+            look=server.models.look,
+            wake=server.worker.wake,
+        )
         self.add_route("/health", _Health(server))
+        self.add_route("/ready", _Ready(server))
+        self.add_route("/stats", _Stats(server))
         self.add_route("/setup", _Setup(server))
         self.add_route("/predict", _Predict(server))
         self.add_route("/webhook", _Webhook(server))
@@ -307,6 +390,15 @@ def create_app(models: ModelSource, settings: Settings, options: PredictionOptio
     return App(Server(models, settings, options))
 
 
+def _outcome_store(settings: Settings) -> OutcomeStore | None:
+    try:
+        return OutcomeStore(settings.home)
+    except OutcomeError as error:
+        # a damaged statistic must not keep anybody from predicting
+        log(logging.ERROR, "outcomes_not_kept", error=error)
+        return None
+
+
 class _Gate:
     """Before each request: credentials. After it: log line and metrics."""
 
@@ -315,6 +407,7 @@ class _Gate:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.started = time.perf_counter()
+        resp.set_header("X-Request-ID", begin_request(req.get_header("X-Request-ID")))
         credentials = self._server.settings.credentials
         if credentials is None and not names_loopback(req.get_header("Host")):
             raise Refusal(
@@ -343,9 +436,7 @@ class _Gate:
         status = resp.status_code
         self._server.metrics.requests.labels(endpoint, str(status)).inc()
         self._server.metrics.request_seconds.labels(endpoint).observe(seconds)
-        level = (
-            logging.WARNING if status >= 400 else logging.DEBUG if endpoint in {"/health", "/metrics"} else logging.INFO
-        )
+        level = logging.WARNING if status >= 400 else logging.DEBUG if endpoint in _QUIET else logging.INFO
         extra = getattr(req.context, "fields", {})
         reason = getattr(req.context, "refused", None)
         log(
@@ -408,9 +499,39 @@ class _Health(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         models = self._server.models
         version = models.announced()
+        live = self._server.live
         projects = {str(number): own for number, own in models.own.items()}
         said = {"model": models.state, "model_version": version, "projects": projects, **self._server.runs()}
+        said["live"] = None if live is None else "on" if live.on else "off"
         _json(resp, {"status": "UP", "model_class": "maskloop", **said})
+
+
+class _Root(_Resource):
+    """What a browser opens is the page; Label Studio's older backends answered their health here."""
+
+    def __init__(self, server: Server, front: Front) -> None:
+        super().__init__(server)
+        self._front = front
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        if wants_html(req):
+            self._front.answer(resp)
+        else:
+            _Health(self._server).on_get(req, resp)
+
+
+class _Ready(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        reason = self._server.unready()
+        if reason is not None:
+            raise Refusal(503, reason, headers={"Retry-After": "5"})
+        _json(resp, {"ready": True})
+
+
+class _Stats(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        project = req.get_param_as_int("project", min_value=0, max_value=(1 << 63) - 1)
+        _json(resp, {"project": project, **self._server.observer.statistics(project).to_json()})
 
 
 class _Versions(_Resource):
@@ -461,9 +582,12 @@ class _Setup(_Resource):
 class _Webhook(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         server = self._server
-        event = _request(schemas.WebhookRequest, req, server.settings)
+        limit = server.settings.body_limit(req.path)
+        body = read_body(req, limit)
+        event = parse(schemas.WebhookRequest, body, limit)
         req.context.fields = {"action": known_action(event)}
         job = server.notice(event)
+        server.observer.take(event.action, body)
         resp.status = falcon.HTTP_201
         _json(resp, {"status": job.state if job else "recorded", "job": job.id if job else None})
 
@@ -507,6 +631,7 @@ class _Predict(_Resource):
         req.context.fields = {
             "project": project_id(request.project),
             "tasks": len(request.tasks),
+            "task": request.tasks[0].get("id") if len(request.tasks) == 1 else None,
             "interactive": True if context else None,
         }
         if len(request.tasks) > server.settings.max_tasks:

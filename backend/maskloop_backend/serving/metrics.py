@@ -70,4 +70,11 @@ class Metrics:
             buckets=(10, 30, 60, 120, 300, 600, 1800, 3600, 3 * 3600, 12 * 3600),
             registry=self.registry,
         )
+        self.outcomes = Counter(
+            "maskloop_outcomes",
+            "Tasks submitted, by what became of their prediction: accepted, changed, rejected, drawn (there was none), or "
+            "left_out (not counted).",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.events = Counter("maskloop_webhook_events", "Webhook events taken in.", ["action"], registry=self.registry)

@@ -21,7 +21,7 @@ _REASONS = {
     "422": "The label config has no masks, or none of the model's labels.",
     "424": "The image of a smart tool's task could not be fetched or read.",
     "500": "The server failed; its log says why.",
-    "503": "No model yet, too many predictions wait, or the trainings cannot be read.",
+    "503": "No model yet, too many predictions wait, the server is stopping, or the trainings cannot be read.",
     "507": "The event could not be stored.",
 }
 
@@ -45,6 +45,8 @@ def document(*, auth: bool) -> dict[str, Any]:
         schemas.JobResponse,
         schemas.JobWithLogResponse,
         schemas.HealthResponse,
+        schemas.ReadyResponse,
+        schemas.StatsResponse,
         schemas.VersionsResponse,
         schemas.ErrorResponse,
     )
@@ -55,6 +57,27 @@ def document(*, auth: bool) -> dict[str, Any]:
     body_errors = [*errors, "400", "413", "415"]
     paths = {
         "/health": {"get": _operation("health", "The server lives", schemas.HealthResponse, errors=errors)},
+        "/ready": {
+            "get": _operation("ready", "Requests may be sent here", schemas.ReadyResponse, errors=[*errors, "503"])
+        },
+        "/stats": {
+            "get": {
+                **_operation(
+                    "stats",
+                    "Tell what became of predictions",
+                    schemas.StatsResponse,
+                    errors=[*errors, "400"],
+                ),
+                "parameters": [
+                    {
+                        "name": "project",
+                        "in": "query",
+                        "description": "Label Studio's id; without it all projects together",
+                        "schema": {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1},
+                    }
+                ],
+            }
+        },
         "/setup": {
             "post": _operation(
                 "setup",

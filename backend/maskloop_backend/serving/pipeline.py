@@ -16,11 +16,13 @@ from typing import Any
 
 import orjson
 
+from maskloop_converters.formats.labelstudio.config import ImageTag
+
 from ..inference.prediction import Prediction, Segmenter
 from ..studio import predictions
 from ..studio.errors import ImageError, without_queries
 from ..studio.images import ImageFetcher, Source
-from ..studio.label_config import ImageTag, LabelMapping
+from ..studio.label_config import LabelMapping
 from ..studio.transport import Exchange, Traffic
 from .batching import BULK, WAITING_PERSON, Batcher
 from .cache import Key, PredictionCache
@@ -28,6 +30,7 @@ from .lanes import Lanes, Onward
 from .logs import log
 from .memory import Hold, ImageMemory
 from .metrics import Metrics
+from .page.gallery import Gallery, shrunk
 from .projects import LeastRecent
 
 # Seconds for which a smart tool's clicks on one task trust that the image under its address is still the same.
@@ -40,6 +43,8 @@ _BYTES_A_PIXEL = 5
 # What its prediction takes while the answer is written: label map, confidence, and a map of each control's labels.
 _BYTES_A_MASK = 4
 LONGEST_ADDRESS = 4096
+# Characters of a task's id in the gallery.
+LONGEST_TASK = 40
 
 # Label Studio's URL, what stands in the task.
 Address = tuple[str | None, str]
@@ -56,6 +61,7 @@ class Job:
         fetcher: gets the project's images.
         context: a smart tool's clicks or box, None where the whole image is asked for.
         options: how predictions become regions.
+        project: Label Studio's id, '' where nobody said it.
     """
 
     tasks: Sequence[dict[str, Any]]
@@ -64,6 +70,7 @@ class Job:
     fetcher: ImageFetcher
     context: dict[str, Any] | None
     options: predictions.PredictionOptions
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +166,7 @@ class Pipeline:
         metrics: Metrics,
         image_bytes: int = 1 << 30,
         studio_url: str | None = None,
+        gallery: Gallery | None = None,
     ) -> None:
         """Start what begins downloads.
 
@@ -172,12 +180,14 @@ class Pipeline:
             metrics: what to count in.
             image_bytes: memory for images from decoding to answer; as much again as half of it for encoded ones.
             studio_url: the operator's Label Studio, whose images never wait for those of other hosts.
+            gallery: gets a small picture of what is predicted of whole images.
         """
         self._cache = cache
         self._batcher = batcher
         self._window = window
         self._keepalive = keepalive
         self._metrics = metrics
+        self._gallery = gallery
         self._memory = ImageMemory(image_bytes, os.cpu_count() or 2, metrics)
         self._traffic = Traffic(image_bytes // 2)
         own = {"", Source("", studio_url).host}
@@ -267,9 +277,13 @@ class Pipeline:
                 if address is not None:
                     self._seen.set(address, (digest, time.monotonic()))
                 if prediction is None:
+                    small = shrunk(array) if self._gallery is not None and job.context is None else None
                     submit = partial(self._batcher.submit, array, job.segmenter, priority)
                     del array
                     prediction = self._answered(self._cache.get_or_start(cache_key, submit))
+                    if self._gallery is not None and small is not None:
+                        segmenter, number = job.segmenter, str(task.get("id", ""))[:LONGEST_TASK]
+                        self._gallery.add(small, prediction, segmenter.labels, segmenter.version, job.project, number)
                 # the image is gone; its answer is still to be written
                 hold.keep(prediction.label_map.size * _BYTES_A_MASK)
                 return prediction

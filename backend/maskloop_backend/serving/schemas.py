@@ -41,6 +41,10 @@ def _short(value: Any) -> bool:
 Task = Annotated[dict[str, Any], BeforeValidator(_task)]
 
 
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
+
+
 class SetupRequest(BaseModel):
     """POST /setup: on connect, on every look at the settings page and before most predictions."""
 
@@ -82,6 +86,19 @@ class WebhookRequest(BaseModel):
     annotations: Annotated[Any, BeforeValidator(_only("id", "task", "was_cancelled"))] = None
     tasks: Annotated[Any, BeforeValidator(_only("id"))] = None
 
+    @property
+    def project_number(self) -> int | None:
+        """The project's id, None where the event names none."""
+        return _number((self.project or {}).get("id"))
+
+    @property
+    def annotated(self) -> list[int]:
+        """Ids of the tasks that the event's annotations belong to, as far as it names them."""
+        several = self.annotations if isinstance(self.annotations, list) else []
+        named = [(self.task or {}).get("id"), (self.annotation or {}).get("task")]
+        named += [one.get("task") for one in several if isinstance(one, dict)]
+        return sorted({number for number in map(_number, named) if number is not None})
+
 
 class SetupResponse(BaseModel):
     """The version whose predictions the project will get, and what of its label config does not fit the model."""
@@ -105,7 +122,81 @@ class HealthResponse(BaseModel):
     runtime: str | None = Field(
         description="what runs the model, and its precision: 'openvino, bfloat16'; null: none yet"
     )
+    live: str | None = Field(description="whether live versions answer, 'on' or 'off'; null: started without --live")
     runtime_reason: str | None = Field(description="why that one: what was measured, or that it was asked for")
+
+
+class ReadyResponse(BaseModel):
+    """Requests may be sent here."""
+
+    ready: bool
+
+
+class OutcomeCounts(BaseModel):
+    """What became of the predictions of some tasks."""
+
+    tasks: int
+    accepted: int = Field(description="submitted as they were predicted")
+    changed: int
+    rejected: int = Field(description="no region of the prediction was left")
+    drawn: int = Field(description="there was no prediction")
+    pixels: int = Field(description="that the prediction or the person gave a class, where masks could be compared")
+    off: int = Field(description="of these, how many have another class, or none, in the other")
+
+
+class VersionOutcomes(OutcomeCounts):
+    """Of one version."""
+
+    version: str | None
+
+
+class WeekOutcomes(OutcomeCounts):
+    """Of one week, ISO 8601."""
+
+    week: str
+
+
+class ClassOutcomes(BaseModel):
+    """What became of one class."""
+
+    label: str = Field(alias="class")
+    kept: int = Field(description="regions left as predicted")
+    changed: int = Field(description="predicted regions whose outline or label was changed")
+    removed: int
+    added: int = Field(description="regions drawn by hand")
+    pixels: int
+    off: int
+
+
+class ClassWeekOutcomes(ClassOutcomes):
+    """What became of one class in one week."""
+
+    week: str
+
+
+class TaskOutcome(BaseModel):
+    """A task of which many pixels were changed."""
+
+    project: int
+    task: int
+    version: str | None
+    week: str
+    kind: str
+    pixels: int
+    off: int
+    share: float
+
+
+class StatsResponse(BaseModel):
+    """What became of predictions, as far as Label Studio's webhooks told; the newest weeks."""
+
+    project: int | None = Field(description="of which; null: of all together")
+    totals: OutcomeCounts
+    versions: list[VersionOutcomes]
+    weeks: list[WeekOutcomes]
+    classes: list[ClassOutcomes]
+    class_weeks: list[ClassWeekOutcomes]
+    tasks: list[TaskOutcome] = Field(description="the most corrected ones")
 
 
 class PredictResponse(BaseModel):

@@ -58,6 +58,7 @@ class HttpServer:
         self._map: dict[int, Any] = self._waitress._map
         self._thread = threading.Thread(target=self._loop, name="maskloop-http", daemon=True)
         self._stopping = False
+        self._waits = time.sleep
         self._thread.start()
 
     @property
@@ -84,6 +85,10 @@ class HttpServer:
         """
         if self._stopping:
             return
+        # /ready says so first; who asks meanwhile is answered as ever
+        self._app.server.draining = True
+        if self._settings.drain_delay:
+            self._waits(self._settings.drain_delay)
         deadline = time.monotonic() + self._settings.grace
         finished = self._app.server.drain(self._settings.grace)
         while time.monotonic() < deadline and self._busy():

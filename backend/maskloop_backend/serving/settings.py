@@ -65,7 +65,10 @@ class Settings:
         quiet: seconds without a further correction before such a training starts.
         effort: of trainings, 'quick' or 'full', see `maskloop retrain`.
         rollout: whether a version that a training promoted is shown in its project at once.
+        live: whether a head is refitted for each project after each submit and answers for it, see :mod:`.live`.
         training_command: what `retrain` and its options are appended to.
+        drain_delay: seconds between the first word of stopping in /ready and the first refused prediction: whoever sends
+            requests here is to notice by then.
         grace: seconds for which a stopping server lets running predictions finish.
     """
 
@@ -106,7 +109,9 @@ class Settings:
     quiet: float = 30.0
     effort: str = "quick"
     rollout: bool = True
+    live: bool = False
     training_command: tuple[str, ...] = COMMAND
+    drain_delay: float = 0.0
     grace: float = 30.0
 
     def body_limit(self, path: str) -> int:

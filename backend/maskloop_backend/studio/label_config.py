@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop_converters.errors import LabelError
-from maskloop_converters.formats.labelstudio.config import ImageTag as AnyImage
-from maskloop_converters.formats.labelstudio.config import tree
+from maskloop_converters.formats.labelstudio.config import ImageTag, tree
 from maskloop_converters.samples import LabelSet
 
 Kind = Literal["brush", "bitmask", "polygon", "rectangle"]
@@ -95,21 +94,6 @@ class Control:
         """What people know it by."""
         own = f"{self.tag} {_ascii(self.name)}"
         return own if self.labels_name is None else f"{own} with Labels {_ascii(self.labels_name)}"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageTag(AnyImage):
-    """One <Image> of a label config that is predicted: it has one address a task."""
-
-    def address(self, data: Any) -> str | None:
-        """Return the image's address in a task's data as the editor finds it, None where there is none."""
-        found = self.addresses(data) if isinstance(data, Mapping) else []
-        return found[0][1] if found and isinstance(found[0][1], str) and found[0][1] else None
-
-    def alone(self, task: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a task that has nothing but this image, its address under :attr:`key`; no address where it has none."""
-        address = self.address(task.get("data"))
-        return {"id": task.get("id"), "data": {} if address is None else {self.key: address}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ def test_command_serves_a_real_model_until_sigterm(home: Path, image_uri: Any, c
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "maskloop_backend.cli.main", "serve", "--port", "0"],
+        [sys.executable, "-m", "maskloop_backend.cli.main", "serve", "--port", "0", "--confidence-below", "0"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,

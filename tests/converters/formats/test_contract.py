@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 
 from maskloop_converters import convert
 from maskloop_converters import datasets as read_anywhere
+from maskloop_converters.codecs.tfexample import RecordWriter, read_records
 from maskloop_converters.errors import DataError, LabelError, OutputExistsError
 from maskloop_converters.masks import RunList
 from maskloop_converters.registry import FORMATS, load_format
@@ -446,6 +448,37 @@ def test_names_that_leave_the_output_are_refused(tmp_path: Path, variant: str) -
     with pytest.raises(DataError, match=r"sample a: the file name '\.\./a\.png'"):
         EVERY[variant].write(Dataset(DENSE, [bad]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def rewritten(file: Path, change: Callable[[bytes], bytes]) -> bool:
+    """Change the text of a file, in TFRecords record by record; return whether anything was changed."""
+    before = file.read_bytes()
+    if "tfrecord" in file.name or ".record" in file.name:
+        out = io.BytesIO()
+        with RecordWriter(out) as writer:
+            for record in read_records(io.BytesIO(before)):
+                writer.write(change(record))
+        after = out.getvalue()
+    else:
+        after = change(before)
+    file.write_bytes(after)
+    return after != before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_name_that_our_own_record_says_stays_inside_too(tmp_path: Path, variant: str) -> None:
+    """Somebody may have written another one into it."""
+    samples = [make(name, [LEFT], [Region(1)], image=ImageRef("same.png", picture(3, 4))) for name in ("1", "2")]
+    out = tmp_path / "out"
+    VARIANTS[variant].write(Dataset(DENSE, samples), out)
+    # of the same length, as records have lengths in them
+    said = re.compile(rb'("name": ?|&quot;name&quot;: ?|"name":)("|&quot;)same\.png')
+    files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file() and path.suffix != ".png"]
+    changed = [rewritten(file, lambda text: said.sub(rb"\1\2/etc/pwd", text)) for file in files]
+    assert any(changed)
+    found = list(VARIANTS[variant].read(out))
+    assert len(found) == 2
+    assert {sample.image.name for sample in found} <= {"same.png", "etc/pwd"}
 
 
 def painted(sample: Sample, labels: LabelSet) -> dict[str, list[list[bool]]]:

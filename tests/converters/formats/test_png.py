@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -14,9 +15,11 @@ from PIL import Image
 
 from maskloop_converters.errors import DataError, FormatError, LabelError, OutputExistsError, TargetError
 from maskloop_converters.formats import png
+from maskloop_converters.formats.gate import Gate
 from maskloop_converters.formats.known_labels import CAMVID, CITYSCAPES, VOC
 from maskloop_converters.formats.labels import voc_color
 from maskloop_converters.masks import RunList
+from maskloop_converters.report import ErrorPolicy
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample, SoftEdge
 
 LABELS = LabelSet((Label(0, "background"), Label(1, "car", (255, 0, 0)), Label(7, "traffic light")), 255, 0)
@@ -462,3 +465,23 @@ def test_writing_refuses_what_is_there_and_what_is_wrong(tmp_path: Path) -> None
             png.write(Dataset(LABELS, [wrong]), tmp_path / "out", overwrite=True)
     assert sorted(p.read_bytes() for p in (tmp_path / "out").rglob("*.*")) == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_nothing_stays_of_a_sample_that_a_label_map_cannot_hold(tmp_path: Path) -> None:
+    """Its image is not copied either, and its name is free for the next one."""
+    labels = LabelSet((Label(1, "road"), Label(70000, "far")))
+    pixels = io.BytesIO()
+    Image.new("RGB", (2, 1)).save(pixels, "PNG")
+    image = ImageRef("x.png", pixels.getvalue())
+    mask = RunList.from_masks([np.array([[True, False]])], height=1, width=2)
+    samples = [Sample(name, image, mask, (Region(label),)) for name, label in (("a", 70000), ("b", 1))]
+    policy = ErrorPolicy("skip")
+    with png.opening(Dataset(labels, samples), tmp_path / "out", masks="index") as writer:
+        gate = Gate(labels, policy)
+        assert [gate.write(sample, writer) for sample in samples] == [False, True]
+    assert policy.skipped.counts == {"samples skipped": 1}
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["x.png", "x.png"]
+    assert [sample.id for sample in png.read(tmp_path / "out")] == ["b"]
+    with pytest.raises(TargetError, match="label id 70000 is above 65535"):
+        png.write(Dataset(labels, samples), tmp_path / "other", masks="index")
+    assert not (tmp_path / "other").exists()

@@ -19,7 +19,7 @@ from ...options import ImagesFrom, LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Color, Dataset, ImageRef, Label, LabelSet, Origin, Region, Sample
 from ..coco.segmentation import check_counts, masks_of
-from ..image_files import ImageFinder, read_address
+from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import probe
 from ..label_files import read_labels, with_roles
 from ..labels import labels_from_json
@@ -250,8 +250,7 @@ class _Part:
         name, uri, source = (extras.get(key) for key in ("name", "uri", "source"))
         address = read_address(listed)
         path = self.finder.find(address, where, source=source if isinstance(source, str) else None)
-        if not isinstance(name, str):
-            name = address.name
+        name = dataset_name(name) if isinstance(name, str) else address.name
         if not name:
             raise FormatError(f"{where}: the image {listed!r:.80} has no name")
         uri = uri if isinstance(uri, str) else None

@@ -52,6 +52,16 @@ class ImageTag:
         """Whether the address is the value of one key."""
         return not self.is_list and re.fullmatch(r"\$\w+", self.value) is not None
 
+    def address(self, data: Any) -> str | None:
+        """Return the address of the one image in a task's data, None where there is none; of several pages the first."""
+        found = self.addresses(data) if isinstance(data, Mapping) else []
+        return found[0][1] if found and isinstance(found[0][1], str) and found[0][1] else None
+
+    def alone(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a task that has nothing but this image, its address under :attr:`key`; no address where it has none."""
+        address = self.address(task.get("data"))
+        return {"id": task.get("id"), "data": {} if address is None else {self.key: address}}
+
     def addresses(self, data: Mapping[str, Any]) -> list[tuple[int | None, Any]]:
         """Return page and address of the images in a task's data as the editor finds them; no page where there is one.
 

@@ -264,6 +264,12 @@ class _Writer:
         """Write the files of a sample and return its record."""
         where = f"sample {sample.id}"
         image = image_to_json(sample)
+        # what is refused is refused before anything of it is written
+        ids = None if self.masks == "binary" else sample.label_map(self.labels)
+        if ids is not None and ids.dtype == np.uint32 and self.masks == "index":
+            raise TargetError(
+                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use --masks color or binary"
+            )
         name = self._name(sample)
         file = self.places.image(name)
         if store_image(sample.image, self.root / file, self.images, self.report, where):
@@ -274,10 +280,9 @@ class _Writer:
         stem = name.with_suffix("").as_posix()
         loss = _Loss()
         regions: list[Region] = list(sample.regions)
-        if self.masks != "binary":
-            ids = sample.label_map(self.labels)
+        if ids is not None:
             loss = label_map_loss(sample, self.labels, ids)
-            written = self._label_map(ids, self.places.mask(name), where)
+            written = self._label_map(ids, self.places.mask(name))
             if written is not None:
                 record["mask"] = written
             if self.masks in ("index", "color"):
@@ -304,16 +309,12 @@ class _Writer:
         kind = f"uncovered pixels that read as label {self.labels.fill_id}"
         losses.add(kind, f"{where}: {loss.unmarked}", loss.unmarked)
 
-    def _label_map(self, ids: NDArray[Any], file: str, where: str) -> str | None:
+    def _label_map(self, ids: NDArray[Any], file: str) -> str | None:
         """Write the label map and return its path; None where 'auto' does without one."""
         if self.masks == "color":
             data = png.write_label_map(self._paint(ids))
         elif ids.dtype == np.uint32:
-            if self.masks == "auto":
-                return None
-            raise TargetError(
-                f"{where}: label id {ids.max()} is above {_LARGEST_ID}, a PNG's largest; use --masks color or binary"
-            )
+            return None
         else:
             colors = palette(self.colors) if self.colored and ids.dtype == np.uint8 else None
             data = png.write_label_map(ids, colors)
