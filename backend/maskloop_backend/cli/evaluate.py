@@ -80,6 +80,7 @@ def command(
     if not source.exists():
         raise click.UsageError(f"there is no dataset {targets[-1]}; the arguments are [VERSION] DATASET")
     quiet.import_keras()
+    from .. import tracking
     from ..evaluation.assessment import assess
     from ..evaluation.report import check_place, write_report
     from ..inference.predictor import Predictor
@@ -113,6 +114,10 @@ def command(
     if report is not None:
         page = write_report(report, found, examples, segmenter, source=str(source), overwrite=overwrite)
         click.echo(f"{page}", err=True)
+    with tracking.run("evaluate", version=version, against=against) as run:
+        run.figures(found.to_json())
+        if report is not None:
+            run.files(page.parent)
     if as_json:
         click.echo(json.dumps({"source": str(source), **found.to_json()}, ensure_ascii=False, allow_nan=False))
     else:
