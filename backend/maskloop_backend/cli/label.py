@@ -120,13 +120,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
     envvar="MASKLOOP_PRECISION",
     show_envvar=True,
-    help="What the network computes in.",
+    help="What the network computes in, see `maskloop serve`.",
 )
+@options.edges
 @converter_options.of_formats("write")
 @options.home
 @options.json_output
@@ -161,7 +162,8 @@ def command(
     threads: int | None,
     memory_mb: int,
     runtime: Literal["auto", "keras", "openvino"],
-    precision: Literal["auto", "float32", "bfloat16"],
+    precision: Literal["auto", "float32", "bfloat16", "int8"],
+    edges: bool,
     home: Path,
     as_json: bool,
     silent: bool,
@@ -225,7 +227,7 @@ def command(
         raise click.UsageError("import the images into the project first; then: maskloop label project:ID")
     if format_name is None:
         raise click.UsageError(f"say with --to what format DEST gets: {', '.join(converter_options.FORMAT.choices)}")
-    model = Model(home, _version(home, version), runtime, precision)
+    model = Model(home, _version(home, version), runtime, precision, edges)
     with converter_options.usage_errors():
         request = labelling.Request(
             model=model,
