@@ -41,6 +41,7 @@ _SUSPECTS = 10
     help="Write DIR/report.html with pictures, and DIR/report.json with every figure.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
+@options.edges
 @options.home
 @options.json_output
 def command(
@@ -51,6 +52,7 @@ def command(
     images: Path | None,
     report: Path | None,
     overwrite: bool,
+    edges: bool,
     home: Path,
     as_json: bool,
     **of_formats: Any,
@@ -105,8 +107,8 @@ def command(
     for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):
         for line in tally.lines():
             click.echo(f"{heading}: {line}", err=True)
-    segmenter = Predictor(registry.load(version))
-    other = Predictor(registry.load(against)) if against else None
+    segmenter = Predictor(registry.load(version), edges=edges)
+    other = Predictor(registry.load(against), edges=edges) if against else None
     with bar("predictions") as each:
         found = assess(segmenter, examples, against=other, each=each)
     if report is not None:
