@@ -1,4 +1,8 @@
-"""Ask the server whether it lives, with the credentials that it asks for; exit code 0 if it does."""
+"""Ask the server whether it lives, with the credentials that it asks for; exit code 0 if it does.
+
+health.py           /health: it lives
+health.py /ready    it may be sent requests
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ import urllib.request
 
 def main() -> int:
     """Return the exit code."""
-    url = f"http://127.0.0.1:{os.environ.get('MASKLOOP_PORT', '9090')}/health"
+    path = sys.argv[1] if len(sys.argv) > 1 else "/health"
+    url = f"http://127.0.0.1:{os.environ.get('MASKLOOP_PORT', '9090')}{path}"
     user, password = os.environ.get("MASKLOOP_BASIC_AUTH_USER"), os.environ.get("MASKLOOP_BASIC_AUTH_PASSWORD")
     request = urllib.request.Request(url)
     if user and password:

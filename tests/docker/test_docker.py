@@ -111,7 +111,8 @@ def test_compose_file_is_accepted(tmp_path: Path) -> None:
 def test_image_runs_as_nobody_in_particular_and_checks_its_health() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     last_stage = text.rpartition("\nFROM ")[2]
-    assert "\nUSER maskloop\n" in last_stage
+    assert "\nUSER 10001\n" in last_stage
+    assert "--uid 10001 " in last_stage
     assert "\nHEALTHCHECK " in last_stage
     for source in re.findall(r"^COPY (?:--chmod=\d+ )?((?:[\w./]+ )+)\S+$", text, re.MULTILINE):
         for name in source.split():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 
 from maskloop_converters import convert
 from maskloop_converters import datasets as read_anywhere
+from maskloop_converters.codecs.tfexample import RecordWriter, read_records
 from maskloop_converters.errors import DataError, LabelError, OutputExistsError
 from maskloop_converters.masks import RunList
 from maskloop_converters.registry import FORMATS, load_format
@@ -52,6 +54,7 @@ VARIANTS = {
         "png-binary": Variant("png", {"masks": "binary"}),
         "coco": Variant("coco", {}),
         "coco-uncompressed": Variant("coco", {"compressed": False}),
+        "coco-polygons": Variant("coco", {"polygons": True}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
         "tfrecord": Variant("tfrecord", {}),
         "tfrecord-panoptic": Variant("tfrecord", {"schema": "panoptic", "compression": "GZIP"}),
@@ -59,6 +62,7 @@ VARIANTS = {
         "tfrecord-tfds": Variant("tfrecord", {"schema": "tfds"}),
         "labelstudio": Variant("labelstudio", {}),
         "cvat": Variant("cvat", {}),
+        "labelme": Variant("labelme", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -448,6 +452,37 @@ def test_names_that_leave_the_output_are_refused(tmp_path: Path, variant: str) -
     assert list(tmp_path.iterdir()) == []
 
 
+def rewritten(file: Path, change: Callable[[bytes], bytes]) -> bool:
+    """Change the text of a file, in TFRecords record by record; return whether anything was changed."""
+    before = file.read_bytes()
+    if "tfrecord" in file.name or ".record" in file.name:
+        out = io.BytesIO()
+        with RecordWriter(out) as writer:
+            for record in read_records(io.BytesIO(before)):
+                writer.write(change(record))
+        after = out.getvalue()
+    else:
+        after = change(before)
+    file.write_bytes(after)
+    return after != before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_name_that_our_own_record_says_stays_inside_too(tmp_path: Path, variant: str) -> None:
+    """Somebody may have written another one into it."""
+    samples = [make(name, [LEFT], [Region(1)], image=ImageRef("same.png", picture(3, 4))) for name in ("1", "2")]
+    out = tmp_path / "out"
+    VARIANTS[variant].write(Dataset(DENSE, samples), out)
+    # of the same length, as records have lengths in them
+    said = re.compile(rb'("name": ?|&quot;name&quot;: ?|"name":)("|&quot;)same\.png')
+    files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file() and path.suffix != ".png"]
+    changed = [rewritten(file, lambda text: said.sub(rb"\1\2/etc/pwd", text)) for file in files]
+    assert any(changed)
+    found = list(VARIANTS[variant].read(out))
+    assert len(found) == 2
+    assert {sample.image.name for sample in found} <= {"same.png", "etc/pwd"}
+
+
 def painted(sample: Sample, labels: LabelSet) -> dict[str, list[list[bool]]]:
     """What is seen of each label of objects, by its name."""
     ids = sample.label_map(labels)
@@ -558,7 +593,11 @@ def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str
 
 
 # The formats whose images may be elsewhere.
-REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat") if name in VARIANTS]
+REFERRING = [
+    name
+    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme")
+    if name in VARIANTS
+]
 
 
 def elsewhere(folder: Path) -> Dataset:

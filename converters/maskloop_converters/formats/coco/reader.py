@@ -16,7 +16,7 @@ from ...options import ImagesFrom, LabelsFrom, Option, PartName
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, LabelSet, Region, Sample
 from ..file_names import relative_path
-from ..image_files import ImageFinder, read_address
+from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import probe
 from ..json_stream import scan
 from ..label_files import read_labels
@@ -433,8 +433,7 @@ class _Images:
         path = self._finder.find(address, where, source=source if isinstance(source, str) else None)
         if path is None and self._given:
             raise FormatError(f"{where}: {self._finder.missing(f'the image {listed}')}")
-        if not isinstance(name, str):
-            name = address.name
+        name = dataset_name(name) if isinstance(name, str) else address.name
         if not name:
             raise FormatError(f"{where}: the image {listed!r:.80} has no name")
         if not isinstance(uri, str):

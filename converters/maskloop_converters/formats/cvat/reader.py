@@ -18,17 +18,17 @@ from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Color, Dataset, ImageRef, Label, LabelSet, Origin, Region, Sample
-from ..coco.segmentation import check_counts, masks_of
-from ..image_files import ImageFinder, read_address
+from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import probe
+from ..kept_regions import KEY, restored
 from ..label_files import read_labels, with_roles
 from ..labels import labels_from_json
 from ..parts import SKIPPED, assemble
-from ..records import attributes, check_labels, image_size, region_from_json, whole_number
+from ..records import attributes, check_labels, image_size, whole_number
 from ..xml_stream import elements
 from .shapes import AREAS, OTHERS, mask_of
 
-ROOT, KEY, FILE = "annotations", "maskloop", "annotations.xml"
+ROOT, FILE = "annotations", "annotations.xml"
 SHAPES_SKIPPED = "shapes skipped"
 _NO_AREAS = "shapes that are no areas"
 _TRACKS = "tracks, which belong to videos"
@@ -250,8 +250,7 @@ class _Part:
         name, uri, source = (extras.get(key) for key in ("name", "uri", "source"))
         address = read_address(listed)
         path = self.finder.find(address, where, source=source if isinstance(source, str) else None)
-        if not isinstance(name, str):
-            name = address.name
+        name = dataset_name(name) if isinstance(name, str) else address.name
         if not name:
             raise FormatError(f"{where}: the image {listed!r:.80} has no name")
         uri = uri if isinstance(uri, str) else None
@@ -268,26 +267,8 @@ class _Part:
 
     def _own(self, image: Element, known: Any, size: tuple[int, int], where: str) -> tuple[list[Region], RunList]:
         """Return the regions that we wrote, those among them that CVAT has no place for."""
-        shapes = iter(image.findall("mask"))
-        if not isinstance(known, list) or not all(isinstance(record, dict) for record in known):
-            raise FormatError(f"{where}: regions under {KEY} must be a list of objects")
-        if sum("counts" not in record for record in known) != len(image.findall("mask")):
-            raise FormatError(
-                f"{where}: its masks are not those that <{KEY}> lists; remove <{KEY}> to read the masks alone"
-            )
-        regions, masks = [], [RunList.empty(*size)]
-        for k, record in enumerate(known):
-            place = f"{where}, region {k}"
-            regions.append(region_from_json(record, place))
-            counts = record.get("counts")
-            if counts is None:
-                masks.append(mask_of(next(shapes), *size, place))
-                continue
-            if not isinstance(counts, str):
-                raise FormatError(f"{place}: counts must be a text, received {counts!r:.80}")
-            check_counts(counts, *size, place)
-            masks.append(masks_of([counts], *size))
-        return regions, RunList.concatenate(masks)
+        masks = [mask_of(shape, *size, f"{where}, mask {k}") for k, shape in enumerate(image.findall("mask"))]
+        return restored(known, RunList.concatenate([RunList.empty(*size), *masks]), size, where)
 
     def _shapes(
         self, image: Element, size: tuple[int, int], where: str, policy: ErrorPolicy

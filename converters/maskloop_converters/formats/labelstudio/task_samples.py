@@ -11,7 +11,7 @@ from ...errors import FormatError, LabelError
 from ...masks import RunList
 from ...report import ErrorPolicy
 from ...samples import ImageRef, LabelSet, Region, Sample
-from ..image_files import ImageFinder, read_address
+from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import probe
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
@@ -138,7 +138,7 @@ class TaskReader:
         known = ours.get("image")
         orientation = 1
         if isinstance(known, dict) and known.get("url") == url and isinstance(known.get("name"), str):
-            name, uri = known["name"], known.get("uri")
+            name, uri = dataset_name(known["name"]) or f"{sample_id}.png", known.get("uri")
             orientation = whole_number(known.get("exif_orientation", 1), f"{where}: exif_orientation")
         else:
             known = {}

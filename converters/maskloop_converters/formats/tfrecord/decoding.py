@@ -15,7 +15,7 @@ from ...codecs.tfexample import Feature
 from ...errors import CodecError, DataError, FormatError
 from ...masks import RunList
 from ...samples import ImageRef, LabelSet, Region, Sample
-from ..image_files import read_address
+from ..image_files import dataset_name, read_address
 from ..images import probe
 from ..records import attributes, check_labels, region_from_json, whole_number
 from .schemas import (
@@ -103,6 +103,8 @@ class Decoder:
         name, uri = image.get("name"), image.get("uri")
         if not isinstance(name, str) or not (uri is None or isinstance(uri, str)):
             raise FormatError(f"{where}: {RECORD} has no image name")
+        if not (name := dataset_name(name)):
+            raise FormatError(f"{where}: {RECORD} says an image name of which nothing stays inside a dataset")
         orientation = whole_number(image.get("exif_orientation", 1), f"{where}: exif_orientation")
         if data:
             info = probe(data, where)
