@@ -48,12 +48,20 @@ WRITTEN: dict[str, list[dict[str, Any]]] = {
     "tfrecord": [{"schema": s} for s in ("segmentation", "panoptic", "detection", "tfds")] + [{"compression": "GZIP"}],
     "labelstudio": [{}, {"kind": "predictions"}, {"encoding": "bitmask"}],
     "cvat": [{}],
+    "labelme": [{}],
     "yolo": [{}],
 }
 
 
 CVAT_SHAPES = b"""<box label="car" xtl="1" ytl="2" xbr="5.5" ybr="9" rotation="30"/><ellipse label="sky" cx="4" cy="5" rx="3" ry="2"/>
 <polygon label="road" points="1,1;9,2.5;4,9" z_order="-2"/><tag label="car"/>"""
+
+
+LABELME = b"""{"version": "5.4.1", "flags": {}, "shapes": [
+{"label": "car", "points": [[1, 2], [5.5, 9]], "shape_type": "rectangle", "group_id": 3},
+{"label": "sky", "points": [[6, 7], [9, 9]], "shape_type": "circle"}, {"label": "sky", "points": [[6, 7]], "shape_type": "point"},
+{"label": "road", "points": [[1, 1], [9, 2.5], [4, 9], [2, 2]], "shape_type": "polygon", "group_id": null, "flags": {}}],
+"imagePath": "1.png", "imageData": null, "imageHeight": 15, "imageWidth": 17}"""
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,10 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 (bare / "maskloop.jsonl").unlink()
                 found.append(Seed(tree(bare), ""))
             found.append(Seed(tree(path), ""))
+    if name == "labelme":  # as labelme saves it, without what only we read
+        for seed in list(found):
+            files = {n: LABELME if n.endswith("1.json") else d for n, d in seed.files.items() if n != "labels.json"}
+            found.append(Seed({f"{Path(n).name}": d for n, d in files.items()}, ""))
     if name == "cvat":  # as CVAT exports it, without what only we read
         for seed in list(found):
             files = {n: b"\n".join(x for x in d.splitlines() if b"<maskloop>" not in x) for n, d in seed.files.items()}

@@ -13,6 +13,7 @@ FORMATS: dict[str, str] = {
     "tfrecord": "maskloop_converters.formats.tfrecord",
     "labelstudio": "maskloop_converters.formats.labelstudio",
     "cvat": "maskloop_converters.formats.cvat",
+    "labelme": "maskloop_converters.formats.labelme",
     "yolo": "maskloop_converters.formats.yolo",
 }
 

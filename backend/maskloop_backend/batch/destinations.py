@@ -109,6 +109,7 @@ class DatasetWriter:
     destination: DatasetDestination
     manifest: Manifest
     writer: SampleWriter
+    lines: list[bytes] = field(default_factory=list)
     _gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:

@@ -130,6 +130,8 @@ def prepare(request: Request, choose: Callable[[Model], tuple[str, str]]) -> Pre
         "confidence_below": request.below,
         "runtime": runtime,
         "precision": precision,
+        # plans from before there was a choice do not say
+        "edges": model.edges or None,
     }
     if before is not None:
         plan.check_same(before, facts, request.root)

@@ -26,6 +26,7 @@ _SPOKEN = {
     "confidence_below": "--confidence-below",
     "runtime": "--runtime",
     "precision": "--precision",
+    "edges": "--edges",
 }
 
 

@@ -61,7 +61,13 @@ class Labelled:
 
 
 class ShardWriter(Protocol):
-    """Takes the images of one shard; used by one thread."""
+    """Takes the images of one shard; used by one thread.
+
+    Attributes:
+        lines: what was made is told by these, where it is not on disk: JSON a task.
+    """
+
+    lines: list[bytes]
 
     def write(self, labelled: Labelled) -> int:
         """Write one image and return how many regions it has.

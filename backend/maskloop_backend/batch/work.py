@@ -38,12 +38,14 @@ class Model:
         version: its name.
         runtime: what runs it.
         precision: what it computes in.
+        edges: move label maps to the edges of their images.
     """
 
     home: Path
     version: str
     runtime: Name = "auto"
     precision: Precision = "auto"
+    edges: bool = False
 
     def load(self, threads: int | None = None) -> Segmenter:
         """Verify, load and compile the version.
@@ -59,7 +61,9 @@ class Model:
         from ..inference.runtimes.choosing import choose
 
         bundle = Registry(self.home).load(self.version)
-        return Predictor(bundle, runtime=choose(bundle, self.runtime, self.precision, threads=threads).runtime)
+        # the bytes of a shard must not depend on which were made before it
+        choice = choose(bundle, self.runtime, self.precision, threads=threads, repeatable=True)
+        return Predictor(bundle, runtime=choice.runtime, edges=self.edges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ class Labelling:
         def label(shard: Shard, tick: Tick) -> Finished:
             limits = self.limits if not in_order(self.read) else Limits(self.limits.memory, 1)
             with self.destination.opening(shard) as writer:
-                return label_shard(shard, segmenter, self.read, writer, below=self.below, limits=limits, tick=tick)
+                finished = label_shard(shard, segmenter, self.read, writer, below=self.below, limits=limits, tick=tick)
+            finished.lines = writer.lines
+            return finished
 
         return label
 
@@ -105,7 +111,7 @@ class Choosing:
 
         def tell(shard: int, tick: Tick) -> tuple[str, str]:
             bundle = Registry(self.model.home).load(self.model.version)
-            runtime = choose(bundle, self.model.runtime, self.model.precision, threads=threads).runtime
+            runtime = choose(bundle, self.model.runtime, self.model.precision, threads=threads, repeatable=True).runtime
             return runtime.name, runtime.precision
 
         return tell

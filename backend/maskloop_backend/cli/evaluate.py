@@ -41,6 +41,7 @@ _SUSPECTS = 10
     help="Write DIR/report.html with pictures, and DIR/report.json with every figure.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
+@options.edges
 @options.home
 @options.json_output
 def command(
@@ -51,6 +52,7 @@ def command(
     images: Path | None,
     report: Path | None,
     overwrite: bool,
+    edges: bool,
     home: Path,
     as_json: bool,
     **of_formats: Any,
@@ -78,6 +80,7 @@ def command(
     if not source.exists():
         raise click.UsageError(f"there is no dataset {targets[-1]}; the arguments are [VERSION] DATASET")
     quiet.import_keras()
+    from .. import tracking
     from ..evaluation.assessment import assess
     from ..evaluation.report import check_place, write_report
     from ..inference.predictor import Predictor
@@ -104,13 +107,17 @@ def command(
     for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):
         for line in tally.lines():
             click.echo(f"{heading}: {line}", err=True)
-    segmenter = Predictor(registry.load(version))
-    other = Predictor(registry.load(against)) if against else None
+    segmenter = Predictor(registry.load(version), edges=edges)
+    other = Predictor(registry.load(against), edges=edges) if against else None
     with bar("predictions") as each:
         found = assess(segmenter, examples, against=other, each=each)
     if report is not None:
         page = write_report(report, found, examples, segmenter, source=str(source), overwrite=overwrite)
         click.echo(f"{page}", err=True)
+    with tracking.run("evaluate", version=version, against=against) as run:
+        run.figures(found.to_json())
+        if report is not None:
+            run.files(page.parent)
     if as_json:
         click.echo(json.dumps({"source": str(source), **found.to_json()}, ensure_ascii=False, allow_nan=False))
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -19,11 +19,13 @@ from . import options
 if TYPE_CHECKING:
     from ..batch.engines.protocol import Engine
     from ..batch.labelling import Prepared, Progress
+    from ..batch.project import ProjectRequest
+    from ..batch.report import Report
 
 
 @click.command
-@click.argument("source", metavar="SOURCE")
-@click.argument("destination", metavar="DEST")
+@click.argument("source", metavar="SOURCE", required=False)
+@click.argument("destination", metavar="DEST", required=False)
 @click.option("--to", "format_name", type=converter_options.FORMAT, help="Format of DEST.")
 @click.option(
     "--from",
@@ -37,8 +39,57 @@ if TYPE_CHECKING:
 @click.option("--shuffle", is_flag=True, help="Take the images in random order.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random order.")
 @click.option("--shard-images", type=click.IntRange(1), default=200, show_default=True, help="Images of a shard.")
+@click.option(
+    "--only",
+    type=click.Choice(["all", "unlabelled"]),
+    default="all",
+    show_default=True,
+    help="Of a project: all tasks that lack a prediction of the version, or those of them that nobody annotated.",
+)
+@click.option(
+    "--view", type=click.IntRange(1), metavar="ID", help="Of a project: the tasks of a tab of its data manager."
+)
+@click.option(
+    "--replace", is_flag=True, help="In a project: delete other versions' predictions of tasks that nobody annotated."
+)
+@click.option(
+    "--regions",
+    type=click.Choice(["class", "component"]),
+    default="class",
+    show_default=True,
+    help="In a project: one region a class, or one a connected part.",
+)
+@click.option(
+    "--min-area", default=1, show_default=True, type=click.IntRange(1), help="In a project: leave out smaller regions."
+)
+@options.studio_url
+@options.studio_token
+@options.allow_hosts
+@options.deny_private
+@click.option(
+    "--status", "show_status", is_flag=True, help="Show how far all labellings are, and the tasks that failed."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Begin anew where `maskloop label` wrote before.")
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where shards are worked on: processes of this machine, or Ray (pip install 'maskloop[ray]'), whose nodes must see "
+    "SOURCE, DEST and --home under the same names.",
+)
+@click.option(
+    "--address", metavar="ADDRESS", help="Of a Ray cluster ('auto', 'host:6379').  [default: Ray on this machine]"
+)
+@click.option(
+    "--gpus",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Of each worker of Ray; shares are possible.",
+)
 @click.option(
     "--processes",
     type=click.IntRange(1),
@@ -69,20 +120,21 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
     envvar="MASKLOOP_PRECISION",
     show_envvar=True,
-    help="What the network computes in.",
+    help="What the network computes in, see `maskloop serve`.",
 )
+@options.edges
 @converter_options.of_formats("write")
 @options.home
 @options.json_output
 @click.option("--quiet", "silent", is_flag=True, help="No progress.")
 def command(
-    source: str,
-    destination: str,
+    source: str | None,
+    destination: str | None,
     format_name: str | None,
     source_format: str | None,
     version: str | None,
@@ -91,13 +143,27 @@ def command(
     shuffle: bool,
     seed: int,
     shard_images: int,
+    only: Literal["all", "unlabelled"],
+    view: int | None,
+    replace: bool,
+    regions: Literal["class", "component"],
+    min_area: int,
+    studio_url: str,
+    studio_token: str | None,
+    allow_hosts: tuple[str, ...],
+    deny_private: bool,
+    show_status: bool,
     dry_run: bool,
     overwrite: bool,
+    engine_name: Literal["local", "ray"],
+    address: str | None,
+    gpus: float,
     processes: int | None,
     threads: int | None,
     memory_mb: int,
     runtime: Literal["auto", "keras", "openvino"],
-    precision: Literal["auto", "float32", "bfloat16"],
+    precision: Literal["auto", "float32", "bfloat16", "int8"],
+    edges: bool,
     home: Path,
     as_json: bool,
     silent: bool,
@@ -106,7 +172,8 @@ def command(
     """Label whole datasets: the images of SOURCE come out in DEST with the model's masks, whatever fails on the way.
 
     SOURCE is an image, a folder, a glob, a text file with a path or URL a line, a dataset that `maskloop convert` reads, or
-    a URL of files (s3://, gs://, http://; pip install 'maskloop[cloud]').
+    a URL of files (s3://, gs://, http://; pip install 'maskloop[cloud]'). `project:ID` (or its title) is a Label Studio
+    project: its tasks get predictions, in bulk, without the server; a second run adds none.
 
     DEST is a folder or a URL. It gets a folder a shard of images, each a dataset of the format; `maskloop convert` reads all
     of them as one. A shard is there whole or not at all: run the same command again after Ctrl-C, a crash or a full disk,
@@ -118,14 +185,49 @@ def command(
     maskloop label 'photos/**/*.jpg' coco/ --to coco --images reference --confidence-below 0.6
     maskloop label s3://bucket/photos s3://bucket/masks --to tfrecord --limit 1000 --shuffle
     maskloop convert masks/ one/ --to coco                      one dataset of all shards
+    maskloop label "project:Street scenes" --only unlabelled    predictions for a project
+    maskloop label --status
     """
-    from ..batch import labelling
+    if show_status:
+        _say_status(home, as_json)
+        return
+    if source is None:
+        raise click.UsageError("SOURCE is missing: a folder, a list, a dataset, a URL or project:ID")
+    from ..batch import labelling, project
     from ..batch.shard import Limits
     from ..batch.work import Model
+    from ..studio.predictions import PredictionOptions
 
+    limits = Limits(memory_mb << 20)
+    if engine_name == "local" and (address or gpus):
+        raise click.UsageError("--address and --gpus are of Ray: give --engine ray")
+    cluster = _ray(address, processes, threads, gpus) if engine_name == "ray" else None
+    if (named := project.project_of(source)) is not None:
+        if destination not in (None, source):
+            raise click.UsageError(
+                f"the predictions of a project's tasks go into that project: leave DEST out, not {destination}"
+            )
+        token = options.required_token(studio_token)
+        request_of = project.ProjectRequest(
+            Model(home, _version(home, version, named), runtime, precision),
+            named,
+            project.Access(studio_url, token, allow_hosts, deny_private),
+            PredictionOptions(regions, min_area, below),
+            only,
+            view,
+            replace,
+            limit,
+            seed if shuffle else None,
+            limits,
+        )
+        _label_project(request_of, cluster or _local(processes or 1, threads), dry_run, as_json, silent)
+    if destination is None:
+        raise click.UsageError("DEST is missing: a folder or URL for the masks")
+    if project.project_of(destination) is not None:
+        raise click.UsageError("import the images into the project first; then: maskloop label project:ID")
     if format_name is None:
         raise click.UsageError(f"say with --to what format DEST gets: {', '.join(converter_options.FORMAT.choices)}")
-    model = Model(home, _version(home, version), runtime, precision)
+    model = Model(home, _version(home, version), runtime, precision, edges)
     with converter_options.usage_errors():
         request = labelling.Request(
             model=model,
@@ -138,7 +240,7 @@ def command(
             limit=limit,
             seed=seed if shuffle else None,
             shard_images=shard_images,
-            limits=Limits(memory_mb << 20),
+            limits=limits,
             overwrite=overwrite,
         )
         quiet.import_keras()
@@ -146,28 +248,105 @@ def command(
     if dry_run:
         _say_plan(prepared, as_json)
         return
-    engine = _engine(prepared, processes, threads)
-    with _progress(silent) as progress:
+    engine = cluster or _engine(prepared, processes, threads)
+    with _noted(prepared) as note, _progress(silent) as progress:
         report = labelling.label(prepared, engine, progress)
+        note(report)
+    _say_report(report, as_json, f"{destination}/_maskloop/report.json")
+
+
+@contextmanager
+def _noted(prepared: Prepared) -> Iterator[Callable[[Report], None]]:
+    """Keep in the status file that a labelling runs, and what it came to."""
+    from contextlib import closing
+
+    from ..batch.status import BatchStatus
+    from ..batch.storage import spoken
+
+    request = prepared.request
+    with closing(BatchStatus(request.model.home)) as status:
+        places = spoken(request.source), spoken(request.root)
+        batch = status.begin(*places, request.model.version, prepared.plan.images)
+
+        def note(report: Report) -> None:
+            status.count(batch, report.done, len(report.failures), "incomplete" if report.missing else "done")
+
+        try:
+            yield note
+        except BaseException:
+            status.end(batch)
+            raise
+
+
+def _say_report(report: Report, as_json: bool, whole: str) -> NoReturn:
+    """Say what labelling came to, and end with 1 where something is missing.
+
+    Args:
+        report: of it.
+        as_json: for programs.
+        whole: where all reasons are.
+    """
     if as_json:
         figures = {"seconds": round(report.seconds, 3), "images_per_second": round(report.rate, 3)}
-        click.echo(json.dumps({**report.to_json(), **figures, "labelled_now": report.labelled}))
+        click.echo(json.dumps({**report.to_json(), **figures, "labelled_now": report.labelled, "notes": report.notes}))
     else:
         click.echo("\n".join(report.lines()), err=True)
         for failure in report.failures[:10]:
             click.echo(f"missing: {failure.name}: {failure.reason}", err=True)
         if len(report.failures) > 10:
-            click.echo(
-                f"missing: ... all {len(report.failures):,} of them: {destination}/_maskloop/report.json", err=True
-            )
+            click.echo(f"missing: ... all {len(report.failures):,} of them: {whole}", err=True)
     raise SystemExit(int(report.missing > 0))
 
 
-def _version(home: Path, given: str | None) -> str:
+def _label_project(request: ProjectRequest, engine: Engine, dry_run: bool, as_json: bool, silent: bool) -> NoReturn:
+    """Label a project's tasks and say what it came to."""
+    from contextlib import closing
+
+    from ..batch import project
+    from ..batch.status import BatchStatus
+    from ..studio.client import StudioClient
+
+    with StudioClient(request.access.url, request.access.token) as client:
+        plan = project.prepare(client, request)
+        if dry_run:
+            told = {"project": plan.number, "tasks_to_label": len(plan.tasks), "have": plan.have, "notes": plan.notes}
+            click.echo(
+                json.dumps(told)
+                if as_json
+                else f"{len(plan.tasks):,} tasks of project {plan.number} would be labelled with {request.model.version}; "
+                f"{plan.have:,} have its predictions"
+            )
+            raise SystemExit(0)
+        quiet.import_keras()
+        with closing(BatchStatus(request.model.home)) as status, _progress(silent) as progress:
+            report = project.label_project(client, request, plan, engine, status, progress)
+    _say_report(report, as_json, f"{request.model.home}/batches.sqlite3, task")
+
+
+def _say_status(home: Path, as_json: bool) -> None:
+    from ..batch.status import stored
+
+    batches = stored(home)
+    if as_json:
+        click.echo(json.dumps({"batches": batches}))
+        return
+    if not batches:
+        click.echo("nothing was labelled yet", err=True)
+    for batch in batches:
+        tasks = ", ".join(f"{number:,} {state}" for state, number in sorted(batch["tasks"].items()))
+        click.echo(
+            f"{batch['id']:4}  {batch['state']:10}  {batch['done']:,} of {batch['images']:,}  {batch['version']}  "
+            f"{batch['source']} -> {batch['destination']}  {batch['changed']}" + (f"  ({tasks})" if tasks else "")
+        )
+        for one in batch["reasons"]:
+            click.echo(f"        task {one['task']}: {one['reason']}")
+
+
+def _version(home: Path, given: str | None, project: str = "") -> str:
     """Return the version that labels: the one that was asked for, else the one that is served."""
     from ..registry import Registry
 
-    version = given or Registry(home).serving()
+    version = given or Registry(home).serving(int(project) if project.isdecimal() else None)
     if version is None:
         raise click.UsageError(f"no version is served in {home} yet: `maskloop train` makes one, --model names another")
     return version
@@ -179,6 +358,12 @@ def _local(processes: int, threads: int | None) -> Any:
     if threads is None and processes > 1:
         threads = max(1, (os.cpu_count() or 1) // processes)
     return LocalEngine(processes, threads)
+
+
+def _ray(address: str | None, processes: int | None, threads: int | None, gpus: float) -> Engine:
+    from ..batch.engines.ray import RayEngine
+
+    return RayEngine(address, processes, threads or 1, gpus)
 
 
 def _engine(prepared: Prepared, processes: int | None, threads: int | None) -> Engine:

@@ -156,13 +156,37 @@ def diff(one: str, other: str, home: Path, as_json: bool) -> None:
 
 @command.command()
 @click.argument("version")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["archive", "onnx", "openvino", "tflite", "saved-model"]),
+    default="archive",
+    show_default=True,
+    help="What to write: a version for another maskloop, or its network for another runtime.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options.home
-def export(version: str, file: Path, overwrite: bool, home: Path) -> None:
-    """Write VERSION into one FILE that `maskloop models import` reads on another machine."""
-    Registry(home).export(version, file, overwrite=overwrite)
-    click.echo(f"{version} is in {file}", err=True)
+def export(version: str, path: Path, kind: str, overwrite: bool, home: Path) -> None:
+    """Write VERSION into one FILE that `maskloop models import` reads on another machine.
+
+    With --to the network alone, for another runtime: uint8 RGB images of any size in, label map and confidence out;
+    colours and padding are inside, labels and their colours in the metadata. openvino and saved-model are folders.
+
+    \b
+    maskloop models export fcn8s-efficientnet-lite0-20261129-1a2b3c4d street.maskloop
+    maskloop models export fcn8s-efficientnet-lite0-20261129-1a2b3c4d street.onnx --to onnx
+    """
+    if kind == "archive":
+        if path.is_dir():
+            raise click.UsageError(f"{path} is a folder; an archive is one file")
+        Registry(home).export(version, path, overwrite=overwrite)
+    else:
+        quiet.import_keras()
+        from ..exporting import export_graph
+
+        export_graph(Registry(home).load(version), kind, path, overwrite=overwrite)  # type: ignore[arg-type]
+    click.echo(f"{version} is in {path}", err=True)
 
 
 @command.command()

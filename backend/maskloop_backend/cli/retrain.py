@@ -152,6 +152,7 @@ def command(
         raise click.UsageError("--resume and --restart exclude each other")
     token = None if project is None else options.required_token(studio_token)
     quiet.import_keras()
+    from .. import tracking
     from ..loop.progress import ProgressFile, RetrainProgress, TerminalRetraining, Together
     from ..loop.retraining import Plan, StudioProject, retrain
     from ..registry import Registry
@@ -181,7 +182,16 @@ def command(
                 what = StudioProject(client, ImageFetcher(client.url, token, policy=policy), project or "")
             else:
                 what = source
-            result = retrain(what, Registry(home), plan, progress)
+            registry = Registry(home)
+            run = stack.enter_context(tracking.run("retrain", project=project))
+            result = retrain(what, registry, plan, tracking.Followed(progress, run))
+            found = result.to_json()
+            run.settings(registry.record(result.version).settings)
+            run.figures({key: value for key, value in found.items() if key != "training"})
+            run.figures(result.training.to_json())
+            served = "yes" if result.promoted else "no"
+            run.tags(version=result.version, parent=result.parent, served=served, reason=result.reason)
+            run.files(result.report.parent)
     except (TrainingInterrupted, KeyboardInterrupt) as stop:
         click.echo(str(stop) or "interrupted; what is served is what was served before", err=True)
         raise SystemExit(130) from stop

@@ -95,6 +95,7 @@ from . import options
     help="Versions that are held at once where projects have their own; the least recently used is loaded anew when it is "
     "asked.",
 )
+@options.edges
 @click.option("--cache-mb", default=256, show_default=True, type=click.IntRange(0), help="Memory for predictions.")
 @click.option(
     "--image-mb",
@@ -166,6 +167,7 @@ def command(
     deny_private: bool,
     runtime: Literal["auto", "keras", "openvino"],
     precision: Literal["auto", "float32", "bfloat16", "int8"],
+    edges: bool,
     cache_mb: int,
     image_mb: int,
     max_body_mb: int,
@@ -214,7 +216,7 @@ def command(
 
         require()
     logs.configure(form=log_format)
-    models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision)
+    models = RegistrySource(home, pinned=pinned, runtime=runtime, precision=precision, edges=edges)
     serve(create_app(models, settings, PredictionOptions(per=regions, min_area=min_area, below=below)), settings)
 
 

@@ -137,6 +137,7 @@ def command(
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other")
     quiet.import_keras()
+    from .. import tracking
     from ..registry import Registry
     from ..training.dataset import read_source
     from ..training.progress import TerminalProgress
@@ -156,13 +157,17 @@ def command(
     registry = Registry(home)
     results: list[TrainingResult] = []
     for stage in stages(settings) if staged else [settings]:
-        with TerminalProgress() as progress:
+        with (
+            tracking.run("train", parent=results[-1].version if results else None) as run,
+            TerminalProgress() as progress,
+        ):
+            run.settings(stage.to_json())
             try:
                 result = train(
                     dataset,
                     stage,
                     registry,
-                    progress,
+                    tracking.Followed(progress, run),
                     validation=validation,
                     resume=resume,
                     restart=restart,
@@ -174,6 +179,8 @@ def command(
                 click.echo(str(stop), err=True)
                 # what shells report of a program that Ctrl-C ended
                 raise SystemExit(130) from stop
+            run.figures(result.to_json())
+            run.tags(version=result.version)
         results.append(result)
         if len(results) == 1:
             for heading, tally in (("note", dataset.notes), ("skipped", dataset.skipped)):

@@ -19,6 +19,7 @@ from ..model.bundle import Bundle
 from ..model.config import STRIDE
 from ..model.preprocessing import mirror_indices, missing
 from ..model.record import ZOOMED_PIXELS
+from .edges import refined
 from .prediction import Prediction, Steps, finished
 from .runtimes.keras_runtime import KerasRuntime
 from .runtimes.protocol import Precision, Runtime
@@ -111,6 +112,7 @@ class Predictor:
         precision: of Keras' runtime, see :class:`~.runtimes.keras_runtime.KerasRuntime`.
         runtime: what runs the bundle's network instead, see :func:`~.runtimes.choosing.choose`; it has a precision already.
         reason: why that one, for /health.
+        edges: move label maps to the edges of their images, see :mod:`~.edges`; confidences stay as the network has them.
         tile: images of more than ``tile * tile`` pixels are predicted in tiles, of this side or of 1024 where that is
             less. A multiple of 32, which bounds the memory: 1536 needs about 1.5 GB with VGG16.
         overlap: pixels that neighbouring tiles share, a multiple of 32 below ``tile``; each keeps its half. From the
@@ -128,6 +130,7 @@ class Predictor:
         precision: Precision = "auto",
         runtime: Runtime | None = None,
         reason: str | None = None,
+        edges: bool = False,
         tile: int = 1536,
         overlap: int = 256,
     ) -> None:
@@ -139,6 +142,7 @@ class Predictor:
         self._record = bundle.record
         self._runtime: Runtime = runtime or KerasRuntime(bundle, precision=precision)
         self.runtime_reason = reason
+        self._edges = edges
         self._max_side = side
         labels = bundle.record.labels
         self._background = next((k for k, c in enumerate(labels.classes) if c.id == labels.background_id), None)
@@ -193,6 +197,9 @@ class Predictor:
                 groups.setdefault(piece.group, []).append(piece)
         for pieces in groups.values():
             yield from self._run(pieces)
+        if self._edges:
+            for image, job in zip(images, jobs, strict=True):
+                job.labels[:] = refined(image, job.labels)
         return [
             Prediction(job.labels, job.confidence, image_score(job.labels, job.confidence, self._background))
             for job in jobs

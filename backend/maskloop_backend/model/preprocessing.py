@@ -14,7 +14,8 @@ from .config import STRIDE
 
 def missing(size: Any) -> Any:
     """Return how many pixels ``size`` lacks to the next multiple of 32."""
-    return (-size) % STRIDE
+    # of numbers from 0 alone: converters to other runtimes take a remainder as C does
+    return (STRIDE - size % STRIDE) % STRIDE
 
 
 def mirror_indices(size: Any, xp: Any = np) -> Any:
@@ -32,7 +33,7 @@ def mirror_indices(size: Any, xp: Any = np) -> Any:
     """
     position = xp.arange(size + missing(size)) - missing(size) // 2
     period = xp.maximum(2 * size - 2, 1)
-    folded = position % period
+    folded = (position + STRIDE * period) % period  # from 0 on, see missing()
     return xp.minimum(folded, period - folded)
 
 

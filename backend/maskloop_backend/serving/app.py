@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from maskloop_converters.errors import MaskloopError
 
+from ..batch.status import stored
 from ..loop.label_configs import LabelConfigs
 from ..loop.outcome_store import OutcomeError, OutcomeStore
 from ..loop.outcomes import Outcome as TaskOutcome
@@ -374,6 +375,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         self.add_route("/webhook", _Webhook(server))
         self.add_route("/jobs", _Jobs(server))
         self.add_route("/jobs/{number:int}", _Job(server))
+        self.add_route("/batches", _Batches(server))
         self.add_route("/versions", _Versions(server))
         self.add_route("/metrics", _MetricsPage(server))
         self.add_route("/openapi.json", _OpenApi(server))
@@ -596,6 +598,11 @@ class _Jobs(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         queue = self._server.queue
         _json(resp, {"jobs": [describe(queue, job) for job in queue.jobs()]})
+
+
+class _Batches(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        _json(resp, {"batches": stored(self._server.settings.home)})
 
 
 class _Job(_Resource):

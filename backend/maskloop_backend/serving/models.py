@@ -56,7 +56,13 @@ class RegistrySource:
     """Model versions from the registry under the home directory."""
 
     def __init__(
-        self, home: Path, *, pinned: str | None = None, runtime: Name = "auto", precision: Precision = "auto"
+        self,
+        home: Path,
+        *,
+        pinned: str | None = None,
+        runtime: Name = "auto",
+        precision: Precision = "auto",
+        edges: bool = False,
     ) -> None:
         """Open the registry.
 
@@ -65,6 +71,7 @@ class RegistrySource:
             pinned: a version to serve to all projects whatever serving.json says.
             runtime: what runs the networks, see :func:`~..inference.runtimes.choosing.choose`.
             precision: what they compute in.
+            edges: move label maps to the edges of their images.
         """
         from ..registry.store import Registry
 
@@ -72,6 +79,7 @@ class RegistrySource:
         self._pinned = pinned
         self._runtime: Name = runtime
         self._precision: Precision = precision
+        self._edges = edges
         if pinned is not None:
             self._registry.record(pinned)
 
@@ -102,7 +110,7 @@ class RegistrySource:
             precision=choice.runtime.precision,
             reason=choice.reason,
         )
-        predictor = Predictor(bundle, runtime=choice.runtime, reason=choice.reason)
+        predictor = Predictor(bundle, runtime=choice.runtime, reason=choice.reason, edges=self._edges)
         predictor.warm_up()
         return predictor
 

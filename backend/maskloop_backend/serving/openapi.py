@@ -107,6 +107,11 @@ def document(*, auth: bool) -> dict[str, Any]:
             )
         },
         "/jobs": {"get": _operation("jobs", "List the trainings", schemas.JobsResponse, errors=[*errors, "503"])},
+        "/batches": {
+            "get": _operation(
+                "batches", "List the labellings of whole datasets", schemas.BatchesResponse, errors=[*errors, "503"]
+            )
+        },
         "/jobs/{number}": {
             "get": {
                 **_operation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -255,6 +255,36 @@ class JobsResponse(BaseModel):
     """The newest trainings, newest first."""
 
     jobs: list[JobResponse]
+
+
+class FailedTask(BaseModel):
+    """A task that has no prediction, and why."""
+
+    task: int
+    reason: str | None
+
+
+class BatchResponse(BaseModel):
+    """A labelling of a whole dataset or project by `maskloop label`."""
+
+    id: int
+    source: str
+    destination: str
+    version: str
+    state: Literal["running", "done", "incomplete"]
+    images: int
+    done: int
+    failed: int
+    began: str
+    changed: str
+    tasks: dict[str, int]
+    reasons: list[FailedTask]
+
+
+class BatchesResponse(BaseModel):
+    """All labellings of this home directory, the latest first."""
+
+    batches: list[BatchResponse]
 
 
 class VersionsResponse(BaseModel):

@@ -46,6 +46,10 @@ class TaskState:
     versions: frozenset[str]
 
 
+# What tells how far a task is: model versions are told only where all fields are asked for, `include` keeps the masks out.
+_STATE = "id,is_labeled,total_annotations,predictions_model_versions"
+
+
 class StudioClient:
     """A Label Studio, reached with a token; a context manager.
 
@@ -223,27 +227,45 @@ class StudioClient:
 
     def task_states(self, project: int) -> list[TaskState]:
         """Return how far each task of a project is, by ascending id."""
-        # model versions are told only where all fields are asked for, and `include` keeps the masks out
-        tasks = self._tasks(project, "all", "id,is_labeled,total_annotations,predictions_model_versions")
-        states = (
-            TaskState(
-                int(task["id"]),
-                bool(task["is_labeled"]),
-                int(task["total_annotations"]),
-                frozenset(filter(None, str(task["predictions_model_versions"] or "").split(","))),
-            )
-            for task in tasks
-        )
-        return sorted(states, key=lambda state: state.id)
+        tasks = self._tasks(project, "all", _STATE)
+        return sorted(map(_task_state, tasks), key=lambda state: state.id)
 
-    def _tasks(self, project: int, fields: str, include: str) -> Iterator[Json]:
-        """Yield all tasks of a project with the given fields."""
+    def described_tasks(self, project: int, view: int | None = None) -> Iterator[tuple[TaskState, Json]]:
+        """Yield how far each task of a project, or of a view of its data manager, is, with the task's data."""
+        for task in self._tasks(project, "all", f"{_STATE},data", view):
+            yield _task_state(task), task.get("data") or {}
+
+    def import_predictions(self, project: int, predictions: bytes) -> int:
+        """Store predictions and return how many: a JSON list of objects with task, result, score and model_version.
+
+        Label Studio adds them to those that are there, whatever their version.
+        """
+        answer = self.request(
+            "POST",
+            f"/api/projects/{project}/import/predictions",
+            content=predictions,
+            headers={"Content-Type": "application/json"},
+        )
+        return int(answer["created"])
+
+    def delete_version(self, project: int, version: str) -> int:
+        """Delete a project's predictions of a model version and return how many there were; what it shows stays."""
+        shown = self.project(project).get("model_version")
+        answer = self.request("DELETE", f"/api/projects/{project}/model-versions/", json={"model_version": version})
+        # Label Studio forgets which version is shown, whichever it deletes
+        if shown and shown != version and self.project(project).get("model_version") != shown:
+            self.update_project(project, model_version=shown)
+        return int((answer or {}).get("deleted_predictions", 0))
+
+    def _tasks(self, project: int, fields: str, include: str, view: int | None = None) -> Iterator[Json]:
+        """Yield all tasks of a project, or of a view, with the given fields."""
         page, seen = 1, 0
+        chosen = {"project": project} | ({} if view is None else {"view": view})
         while True:
             answer = self.request(
                 "GET",
                 "/api/tasks",
-                params={"project": project, "page": page, "page_size": _PAGE, "fields": fields, "include": include},
+                params={**chosen, "page": page, "page_size": _PAGE, "fields": fields, "include": include},
             )
             yield from answer["tasks"]
             seen += len(answer["tasks"])
@@ -361,6 +383,13 @@ class StudioClient:
         return (
             f"Label Studio at {public_url(self.url)} refuses the {self.auth.kind} token ({answer.status_code}): {fix}"
         )
+
+
+def _task_state(task: Json) -> TaskState:
+    versions = str(task["predictions_model_versions"] or "").split(",")
+    return TaskState(
+        int(task["id"]), bool(task["is_labeled"]), int(task["total_annotations"]), frozenset(filter(None, versions))
+    )
 
 
 def said(answer: httpx.Response) -> str:

@@ -9,7 +9,6 @@ from ..errors import OutputExistsError
 from ..splitting import PART_NAMES
 from .coco.extras import KEY
 from .cvat.reader import FILE as CVAT_FILE
-from .cvat.reader import KEY as CVAT_KEY
 from .data_yaml import CONFIG as YOLO_CONFIG
 from .data_yaml import MARK as YOLO_MARK
 from .labelstudio.files import CONFIG, TASKS
@@ -68,7 +67,7 @@ def _foreign(path: Path) -> Iterator[Path]:
         )
     elif any(_says(file, f'"{KEY}"') for file in (path / "annotations").glob("*.json")):
         yield from _others(entries, _COCO)
-    elif _says(path / CVAT_FILE, f"<{CVAT_KEY}>"):
+    elif _says(path / CVAT_FILE, f"<{KEY}>"):
         yield from _others(entries, _CVAT)
     elif (path / TASKS).is_file() and (path / CONFIG).is_file():
         yield from _others(entries, _STUDIO)

@@ -24,6 +24,7 @@ class Noted:
 
     def __init__(self, refuse: BaseException | None = None, at: str = "") -> None:
         self.written: list[str] = []
+        self.lines: list[bytes] = []
         self.shares: list[float] = []
         self.failures: list[Failure] = []
         self._refuse, self._at = refuse, at

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskloop_backend.inference import predictor as predictor_module
+from maskloop_backend.inference.edges import refined
 from maskloop_backend.inference.prediction import Segmenter
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.inference.runtimes.keras_runtime import KerasRuntime
@@ -274,6 +275,16 @@ assert "tensorflow" not in sys.modules, "TensorFlow was imported"
     expected = predictor.predict(images) + Predictor(bundle, max_side=48, precision="float32").predict(images)
     for labels, prediction in zip(found, expected, strict=True):
         assert_same(labels, prediction.label_map, differing=0.005)
+
+
+def test_edges_move_label_maps_and_leave_confidences(bundle: Bundle) -> None:
+    images = [picture(64, 96), picture(90, 70)]
+    plain = Predictor(bundle, precision="float32").predict(images)
+    moved = Predictor(bundle, precision="float32", edges=True).predict(images)
+    for image, before, after in zip(images, plain, moved, strict=True):
+        np.testing.assert_array_equal(after.label_map, refined(image, before.label_map))
+        np.testing.assert_array_equal(after.confidence, before.confidence)
+        assert (after.label_map != before.label_map).any()
 
 
 class Nothing:

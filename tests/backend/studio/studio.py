@@ -54,6 +54,10 @@ class FakeStudio:
         scores: id of a prediction -> the score that it was given afterwards.
         results: (task, version) -> what the prediction holds; {} for one road, made for the project's label config.
         why: what the backend says of a prediction that fails; None: it fails without a word for lost tasks only.
+        stumbles: statuses that the next imports of predictions are answered with, and whether they are stored all the same.
+        refused: tasks whose predictions are refused.
+        imports: tasks of each import of predictions.
+        images: task -> address of its image.
         size: (width, height) of the images.
     """
 
@@ -76,6 +80,10 @@ class FakeStudio:
     scores: dict[int, float] = field(default_factory=dict)
     results: dict[tuple[int, str], list[Any]] = field(default_factory=dict)
     why: str | None = None
+    stumbles: list[tuple[int, bool]] = field(default_factory=list)
+    refused: set[int] = field(default_factory=set)
+    imports: list[list[int]] = field(default_factory=list)
+    images: dict[int, str] = field(default_factory=dict)
     size: tuple[int, int] = (320, 240)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     next_id: int = 20
@@ -152,6 +160,21 @@ class FakeStudio:
             case "GET", ["api", "projects", "5", "model-versions"]:
                 versions = [version for _, version in self.predictions]
                 return 200, {version: versions.count(version) for version in dict.fromkeys(versions)}
+            case "POST", ["api", "projects", "5", "import", "predictions"]:
+                if self.stumbles:
+                    status, stored = self.stumbles.pop(0)
+                    if stored:
+                        self._import(body)
+                    return problem(status, "Too busy")
+                if any(one["task"] in self.refused for one in body):
+                    return problem(400, "invalid", result=["no such label"])
+                self._import(body)
+                return 201, {"created": len(body)}
+            case "DELETE", ["api", "projects", "5", "model-versions"]:
+                kept = [pair for pair in self.predictions if pair[1] != body["model_version"]]
+                gone, self.predictions = len(self.predictions) - len(kept), kept
+                self.project["model_version"] = None
+                return 200, {"deleted_predictions": gone}
             case "GET", ["api", "predictions"]:
                 pairs = enumerate(self.predictions)
                 return 200, [
@@ -203,6 +226,12 @@ class FakeStudio:
                 return 204, None
         return problem(404, "Not found.")
 
+    def _import(self, body: list[dict[str, Any]]) -> None:
+        self.imports.append([one["task"] for one in body])
+        for one in body:
+            self.predictions.append((one["task"], one["model_version"]))
+            self.results[one["task"], one["model_version"]] = one["result"]
+
     def result(self, task: int, version: str) -> list[Any]:
         """Return the regions of a stored prediction: by default one road, as made for the label config of now."""
         try:
@@ -217,6 +246,7 @@ class FakeStudio:
         versions = dict.fromkeys(version for number, version in self.predictions if number == task)
         told = {
             "id": task,
+            "data": {"image": self.images.get(task, "")},
             "is_labeled": task in self.labelled,
             "total_annotations": int(task in self.labelled or task in self.half_labelled),
             "predictions_model_versions": ",".join(versions) if query["fields"] == "all" else "",

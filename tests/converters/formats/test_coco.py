@@ -453,3 +453,23 @@ def test_ids_keep_numbers_and_stay_unique() -> None:
     ids = Ids(2**53)
     wanted = ["3", "x", "", "3", "03", "0", "-1", "9007199254740993", "10000000000", "1", "٣"]
     assert [ids.take(w) for w in wanted] == [3, 1, 2, 4, 5, 6, 7, 8, 10000000000, 9, 10]
+
+
+def test_polygons_are_written_where_they_are_the_mask(tmp_path: Path) -> None:
+    """Of pieces, not of holes; and pycocotools makes the same pixels of them."""
+    masks = np.zeros((4, 12, 16), bool)
+    masks[0, 2:7, 3:9] = True
+    masks[1, 2:7, 3:9] = masks[1, 9:11, 12:15] = True
+    masks[2] = masks[0]
+    masks[2, 4, 5] = False
+    masks[3, 0, 0] = masks[3, 1, 1] = True
+    labels = LabelSet.from_names(["car"])
+    runs = RunList.from_masks(masks, height=12, width=16)
+    before = Sample("1", ImageRef("a.png"), runs, tuple(Region(0, id=str(k + 1)) for k in range(4)))
+    report = coco.write(Dataset(labels, [before]), tmp_path / "x.json", polygons=True)
+    assert report.notes.counts == {"regions with holes or without pixels, kept as run lengths": 1}
+    kinds = [record["segmentation"] for record in json.loads((tmp_path / "x.json").read_text())["annotations"]]
+    assert [len(kind) if isinstance(kind, list) else "rle" for kind in kinds] == [1, 2, "rle", 2]
+    assert kinds[0] == [[3, 2, 9, 2, 9, 7, 3, 7]]
+    (after,) = coco.read(tmp_path / "x.json")
+    assert after.masks == runs

@@ -54,6 +54,7 @@ VARIANTS = {
         "png-binary": Variant("png", {"masks": "binary"}),
         "coco": Variant("coco", {}),
         "coco-uncompressed": Variant("coco", {"compressed": False}),
+        "coco-polygons": Variant("coco", {"polygons": True}),
         "coco-panoptic": Variant("coco", {"kind": "panoptic"}),
         "tfrecord": Variant("tfrecord", {}),
         "tfrecord-panoptic": Variant("tfrecord", {"schema": "panoptic", "compression": "GZIP"}),
@@ -61,6 +62,7 @@ VARIANTS = {
         "tfrecord-tfds": Variant("tfrecord", {"schema": "tfds"}),
         "labelstudio": Variant("labelstudio", {}),
         "cvat": Variant("cvat", {}),
+        "labelme": Variant("labelme", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -591,7 +593,11 @@ def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str
 
 
 # The formats whose images may be elsewhere.
-REFERRING = [name for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat") if name in VARIANTS]
+REFERRING = [
+    name
+    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme")
+    if name in VARIANTS
+]
 
 
 def elsewhere(folder: Path) -> Dataset:

@@ -172,7 +172,7 @@ def test_masks_that_were_edited_are_not_taken_for_ours(make: Callable[..., mc.Da
     whole = file.read_text()
     one = whole[whole.index("    <mask ") : whole.index("</mask>") + 8]
     file.write_text(whole.replace(one, "", 1))
-    with pytest.raises(FormatError, match="its masks are not those that <maskloop> lists"):
+    with pytest.raises(FormatError, match="its shapes are not those that 'maskloop' lists"):
         list(mc.read(tmp_path / "d"))
     lines = [line for line in whole.splitlines() if "<maskloop>" not in line]
     file.write_text("\n".join(lines))

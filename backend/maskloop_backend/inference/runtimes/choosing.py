@@ -49,11 +49,18 @@ class Choice:
 # A runtime's name and what it computes in.
 _Candidate = tuple[str, Computed]
 # What was chosen in this process, by network and wish, and why.
-_chosen: dict[tuple[object, Name, Precision, bool], tuple[_Candidate, str]] = {}
+_chosen: dict[tuple[object, Name, Precision, bool, bool], tuple[_Candidate, str]] = {}
 _choosing = threading.Lock()
 
 
-def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *, threads: int | None = None) -> Choice:
+def choose(
+    bundle: Bundle,
+    name: Name = "auto",
+    precision: Precision = "auto",
+    *,
+    threads: int | None = None,
+    repeatable: bool = False,
+) -> Choice:
     """Return a bundle's network, compiled by the runtime that was asked for or, with 'auto', by the fastest.
 
     Where there is a choice it is measured, once a process and kind of network: all predict one image a few times, in
@@ -65,6 +72,7 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *
         precision: what to compute in; 'auto' is float32, or bfloat16 where the processor has it and it is faster, or int8
             where the version has it, it costs little and is the fastest.
         threads: of OpenVINO; None takes all cores. TensorFlow's are set for a whole process, before it is imported.
+        repeatable: an image's answer does not depend, by rounding, on which others were predicted before.
 
     Raises:
         DataError: no such runtime or precision, or int8 of a version that has none, or of Keras.
@@ -74,20 +82,24 @@ def choose(bundle: Bundle, name: Name = "auto", precision: Precision = "auto", *
     if name not in ("auto", "keras", "openvino"):
         raise DataError(f"there is no runtime {name!r}; there are: auto, keras, openvino")
     if name == "openvino" and (precision != "auto" or not _may_quantize(bundle)):
-        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "asked for")
+        return Choice(
+            OpenVinoRuntime(bundle, precision=precision, threads=threads, by_size=not repeatable), "asked for"
+        )
     if precision == "int8":
         # nothing else computes in it
         if name == "keras":
             KerasRuntime(bundle, precision=precision)
-        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads), "int8 was asked for")
-    key = (bundle.record.architecture, name, precision, _may_quantize(bundle))
+        return Choice(
+            OpenVinoRuntime(bundle, precision=precision, threads=threads, by_size=not repeatable), "int8 was asked for"
+        )
+    key = (bundle.record.architecture, name, precision, _may_quantize(bundle), repeatable)
     with _choosing:
         if key not in _chosen:
-            choice = _fastest(bundle, name, precision, threads)
+            choice = _fastest(bundle, name, precision, threads, repeatable)
             _chosen[key] = ((choice.runtime.name, choice.runtime.precision), choice.reason)
             return choice
         candidate, reason = _chosen[key]
-    return Choice(_made(bundle, candidate, threads), reason)
+    return Choice(_made(bundle, candidate, threads, repeatable), reason)
 
 
 def _may_quantize(bundle: Bundle) -> bool:
@@ -120,14 +132,14 @@ def _candidates(bundle: Bundle, name: Name, precision: Precision) -> tuple[list[
     return found, notes
 
 
-def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | None) -> Choice:
+def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | None, repeatable: bool) -> Choice:
     (first, *others), notes = _candidates(bundle, name, precision)
-    reference = _made(bundle, first, threads)
+    reference = _made(bundle, first, threads, repeatable)
     image = _image()
     runtimes: list[Runtime] = [reference]
     for candidate in others:
         try:
-            runtime = _made(bundle, candidate, threads)
+            runtime = _made(bundle, candidate, threads, repeatable)
             runtime.prepare(*image.shape[:3])
             differing = float(np.mean(reference.labels(image)[0] != runtime.labels(image)[0]))
         except Exception as error:  # noqa: BLE001 - whatever another cannot convert or run, the reference can
@@ -149,11 +161,11 @@ def _fastest(bundle: Bundle, name: Name, precision: Precision, threads: int | No
     return Choice(runtimes[best], "; ".join([f"measured at {width} x {height}: {', '.join(times)}", *notes]))
 
 
-def _made(bundle: Bundle, candidate: _Candidate, threads: int | None) -> Runtime:
+def _made(bundle: Bundle, candidate: _Candidate, threads: int | None, repeatable: bool) -> Runtime:
     name, precision = candidate
     if name == "keras":
         return KerasRuntime(bundle, precision=precision)
-    return OpenVinoRuntime(bundle, precision=precision, threads=threads)
+    return OpenVinoRuntime(bundle, precision=precision, threads=threads, by_size=not repeatable)
 
 
 def _title(name: str, precision: str) -> str:

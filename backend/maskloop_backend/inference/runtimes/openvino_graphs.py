@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ...model.config import STRIDE
 from ...model.fcn import LAST, scores_network
 from ...model.upsampling import as_convolution
+from .saved_graph import write_saved_model
 
 # Height and width are these axes of what a convolution gives.
 _SIDES = np.array([2, 3], np.int64)
@@ -78,7 +79,7 @@ def scores_graph(model: keras.Model) -> Any:
     # the files go at the end
     core.set_property({"ENABLE_MMAP": False})
     with tempfile.TemporaryDirectory(prefix="maskloop-openvino-") as folder:
-        _save(scores_network(model), Path(folder))
+        write_saved_model(scores_network(model), lambda scores: {"scores": scores}, Path(folder))
         return core.read_model(folder)
 
 
@@ -92,19 +93,6 @@ def read_graph(path: Path) -> Any:
     # the folder may be removed or replaced while the graph is in use
     core.set_property({"ENABLE_MMAP": False})
     return core.read_model(path)
-
-
-def _save(model: keras.Model, folder: Path) -> None:
-    """Write a network as a SavedModel."""
-    import tensorflow as tf
-
-    def network(images: Any) -> dict[str, Any]:
-        return {"scores": model(images, training=False)}
-
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
-    module.network = tf.function(network, input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "images")])
-    tf.saved_model.save(module, str(folder), signatures=module.network)
 
 
 def logits_graph(scores: Any, tail: Tail) -> Any:

@@ -80,6 +80,7 @@ class OpenVinoRuntime:
         precision: 'bfloat16' only helps where the processor has it; 'auto' looks. 'int8' is for versions that were
             quantised.
         threads: to compute with; None takes all cores.
+        by_size: give sizes that keep coming a graph of their own, which may round otherwise than the one for all sizes.
 
     Raises:
         DataError: no such precision, or int8 of a version that has none.
@@ -89,7 +90,9 @@ class OpenVinoRuntime:
     name = "openvino"
     static_shapes = False
 
-    def __init__(self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None, by_size: bool = True
+    ) -> None:
         checked(precision)
         if precision == "int8" and bundle.int8 is None:
             raise quantized.missing(bundle.version)
@@ -109,7 +112,7 @@ class OpenVinoRuntime:
         # only resized images of rare sizes need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
-        self._by_size = _BySize(min(_SIZES, _SIZES_BYTES // max(1, weight_bytes(self._scores))))
+        self._by_size = _BySize(min(_SIZES, _SIZES_BYTES // max(1, weight_bytes(self._scores))) if by_size else 0)
         self._enlarge = Enlarging(bundle.record.architecture.classes)
 
     def prepare(self, batch: int, height: int, width: int) -> None:

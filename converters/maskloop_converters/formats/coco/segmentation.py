@@ -8,6 +8,7 @@ import numpy as np
 from pycocotools import mask as pycoco
 
 from ...codecs import coco_rle
+from ...codecs.polygons import rings
 from ...errors import CodecError, FormatError
 from ...masks import RunList
 
@@ -82,6 +83,19 @@ def run_lengths(masks: RunList, *, compressed: bool) -> list[dict[str, Any]]:
     if compressed:
         return [{"size": size, "counts": counts.decode("ascii")} for counts in coco_rle.encode(masks)]
     return [{"size": size, "counts": counts} for counts in coco_rle.to_uncompressed(masks)]
+
+
+def outlines_of(mask: RunList) -> list[list[int]] | None:
+    """Return polygons ``[x, y, x, y, ...]`` that are one mask to the pixel; None where no list of them is."""
+    ((x, y, width, height),) = mask.boxes().tolist()
+    if not width:
+        return None
+    found = rings(mask.mask(0)[y : y + height, x : x + width], diagonal=False)
+    if any(ring.bridge is not None for ring in found):
+        return None
+    polygons: list[list[int]] = [(ring.corners + np.array([x, y])).ravel().tolist() for ring in found]
+    counts, _ = counts_of(polygons, mask.height, mask.width, "")
+    return polygons if masks_of([counts], mask.height, mask.width) == mask else None
 
 
 def _encloses_nothing(piece: Any) -> bool:

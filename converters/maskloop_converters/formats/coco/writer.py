@@ -36,7 +36,7 @@ from .extras import (
     others_of,
     with_attributes,
 )
-from .segmentation import run_lengths
+from .segmentation import outlines_of, run_lengths
 
 Kind = Literal["instances", "panoptic"]
 
@@ -55,6 +55,10 @@ def opening(
     compressed: Annotated[
         bool, Option("Run lengths as COCO's compressed text, or lists of numbers.", flag="--compressed/--uncompressed")
     ] = True,
+    polygons: Annotated[
+        bool,
+        Option("Write outlines as polygons where they are the mask to the pixel; holes and crowds keep run lengths."),
+    ] = False,
     overwrite: bool = False,
 ) -> Iterator[_Writer]:
     """Write a dataset as COCO JSON.
@@ -66,6 +70,8 @@ def opening(
         images: how images come along, see :func:`maskloop_converters.formats.images.store_image`; by default they are copied
             into a folder and referenced from a file.
         compressed: run lengths as COCO's compressed text; False for lists of numbers.
+        polygons: instances as polygons along the edges of their pixels, where pycocotools makes the same mask of them;
+            regions with holes, which no list of polygons can have, and crowds keep run lengths.
         overwrite: replace what is there.
 
     Yields:
@@ -90,7 +96,9 @@ def opening(
             folder.mkdir()
             file, images_root, segments_root = folder / f"{name}.json", root / "images", folder / name
         document, spool = stack.enter_context(_spool(file))
-        writer = _Writer(document, spool, images_root, segments_root, dataset, kind, images or "copy", compressed)
+        writer = _Writer(
+            document, spool, images_root, segments_root, dataset, kind, images or "copy", compressed, polygons
+        )
         writer.begin()
         yield writer
         writer.end()
@@ -108,6 +116,7 @@ class _Writer:
     kind: Kind
     images: ImageMode
     compressed: bool
+    polygons: bool
     report: WriteReport = field(default_factory=WriteReport)
     _labels: LabelSet = field(init=False)
     _annotations: int = 0
@@ -193,10 +202,17 @@ class _Writer:
         return record, annotations
 
     def _instances(self, sample: Sample, image_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        masks = run_lengths(sample.masks, compressed=self.compressed)
+        masks: list[Any] = [*run_lengths(sample.masks, compressed=self.compressed)]
         areas, boxes = sample.masks.areas().tolist(), sample.masks.boxes().tolist()
         annotations, hidden = [], []
         for k, region in enumerate(sample.regions):
+            if self.polygons and not region.crowd and is_object(region.label, self._labels):
+                outlined = outlines_of(sample.masks.select([k]))
+                if outlined is None:
+                    kind = "regions with holes or without pixels, kept as run lengths"
+                    self.report.notes.add(kind, f"sample {sample.id}, region {region.id or k}")
+                else:
+                    masks[k] = outlined
             if not is_object(region.label, self._labels):
                 hidden.append({"position": k, **region_to_json(region), "segmentation": masks[k]})
                 continue

@@ -18,17 +18,17 @@ from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, PartName
 from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Color, Dataset, ImageRef, Label, LabelSet, Origin, Region, Sample
-from ..coco.segmentation import check_counts, masks_of
 from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import probe
+from ..kept_regions import KEY, restored
 from ..label_files import read_labels, with_roles
 from ..labels import labels_from_json
 from ..parts import SKIPPED, assemble
-from ..records import attributes, check_labels, image_size, region_from_json, whole_number
+from ..records import attributes, check_labels, image_size, whole_number
 from ..xml_stream import elements
-from .shapes import AREAS, OTHERS, mask_of
+from .shapes import AREAS, OTHERS, Stored, decoded, mask_of
 
-ROOT, KEY, FILE = "annotations", "maskloop", "annotations.xml"
+ROOT, FILE = "annotations", "annotations.xml"
 SHAPES_SKIPPED = "shapes skipped"
 _NO_AREAS = "shapes that are no areas"
 _TRACKS = "tracks, which belong to videos"
@@ -267,33 +267,15 @@ class _Part:
 
     def _own(self, image: Element, known: Any, size: tuple[int, int], where: str) -> tuple[list[Region], RunList]:
         """Return the regions that we wrote, those among them that CVAT has no place for."""
-        shapes = iter(image.findall("mask"))
-        if not isinstance(known, list) or not all(isinstance(record, dict) for record in known):
-            raise FormatError(f"{where}: regions under {KEY} must be a list of objects")
-        if sum("counts" not in record for record in known) != len(image.findall("mask")):
-            raise FormatError(
-                f"{where}: its masks are not those that <{KEY}> lists; remove <{KEY}> to read the masks alone"
-            )
-        regions, masks = [], [RunList.empty(*size)]
-        for k, record in enumerate(known):
-            place = f"{where}, region {k}"
-            regions.append(region_from_json(record, place))
-            counts = record.get("counts")
-            if counts is None:
-                masks.append(mask_of(next(shapes), *size, place))
-                continue
-            if not isinstance(counts, str):
-                raise FormatError(f"{place}: counts must be a text, received {counts!r:.80}")
-            check_counts(counts, *size, place)
-            masks.append(masks_of([counts], *size))
-        return regions, RunList.concatenate(masks)
+        shapes = [Stored.of(shape, *size, f"{where}, mask {k}") for k, shape in enumerate(image.findall("mask"))]
+        return restored(known, decoded(shapes, *size), size, where)
 
     def _shapes(
         self, image: Element, size: tuple[int, int], where: str, policy: ErrorPolicy
     ) -> tuple[list[Region], RunList]:
         """Return the shapes that are areas, in drawing order."""
         ids = {label.name: label.id for label in self.labels.labels}
-        found: list[tuple[int, Region, RunList]] = []
+        found: list[tuple[int, Region, Stored | RunList]] = []
         for number, shape in enumerate(image, 1):
             place = f"{where}, {shape.tag[:20]} {number}"
             if shape.tag in OTHERS:
@@ -315,7 +297,7 @@ class _Part:
                 region = Region(
                     ids[name], instance=number, origin=_ORIGINS.get(shape.get("source", "")), attributes=told
                 )
-                found.append((int(depth), region, mask_of(shape, *size, place)))
+                drawn = Stored.of if shape.tag == "mask" else mask_of
+                found.append((int(depth), region, drawn(shape, *size, place)))
         found.sort(key=lambda entry: entry[0])
-        masks = RunList.concatenate([RunList.empty(*size), *(mask for _, _, mask in found)])
-        return [region for _, region, _ in found], masks
+        return [region for _, region, _ in found], decoded([shape for _, _, shape in found], *size)

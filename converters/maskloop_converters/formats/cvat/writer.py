@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 from ...atomic import atomic_directory, atomic_file
-from ...codecs import coco_rle, cvat_rle
+from ...codecs import cvat_rle
 from ...errors import TargetError
 from ...report import WriteReport
 from ...samples import Dataset, Sample
@@ -20,9 +20,10 @@ from ..coco.extras import is_object
 from ..file_names import FreeNames, file_stem, relative_path
 from ..gate import gated
 from ..images import ImageMode, Images, store_image
+from ..kept_regions import KEY, records_of
 from ..labels import color_table, labels_to_json
-from ..records import dumps, image_to_json, region_to_json
-from .reader import FILE, KEY
+from ..records import dumps, image_to_json
+from .reader import FILE
 
 _SOURCES = {None: "manual", "manual": "manual", "prediction": "auto", "prediction-changed": "semi-auto"}
 # What no XML may hold, whatever is done to it.
@@ -124,17 +125,15 @@ class _Writer:
 
     def _regions(self, sample: Sample, where: str) -> tuple[list[dict[str, Any]], list[str]]:
         """Return the records of all regions, and the elements of those that CVAT has a place for."""
-        records, shapes = [], []
+        shapes = []
         areas = sample.masks.areas().tolist()
+        placed = [region.label in self._labels and area > 0 for region, area in zip(sample.regions, areas, strict=True)]
         encoded = cvat_rle.encode(sample.masks)
         for k, region in enumerate(sample.regions):
-            record = region_to_json(region)
             if region.edge is not None:
                 pixels = region.edge.positions.size
                 self.report.losses.add("soft edge pixels made hard", f"{where}: {pixels}", pixels)
-            if region.label not in self._labels or not areas[k]:
-                record["counts"] = coco_rle.encode(sample.masks.select([k]))[0].decode("ascii")
-            else:
+            if placed[k]:
                 runs, (left, top, width, height) = encoded[k]
                 mask = {
                     "label": _clean(self._labels[region.label]),
@@ -148,8 +147,7 @@ class _Writer:
                     "z_order": str(k),
                 }
                 shapes.append(f"    <mask {_attributes(mask)}></mask>")
-            records.append(record)
-        return records, shapes
+        return records_of(sample, placed), shapes
 
 
 def _attributes(values: dict[str, str]) -> str:

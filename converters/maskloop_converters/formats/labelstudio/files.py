@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import FormatError
 from ...report import ErrorPolicy
-from .. import coco
+from .. import coco, labelme
 from .choosing import Choice, Use
 from .config import StudioConfig
 from .results import shapes
@@ -32,6 +32,8 @@ def detect(path: Path) -> str | None:
         return f"{files[0]} is no JSON list or object"
     if head.startswith("{") and coco.detect(files[0]) is None:
         return f"{files[0]} is a COCO file"
+    if head.startswith("{") and labelme.is_labelme(head):
+        return f"{files[0]} is a file of labelme"
     if head.replace(" ", "") in ("[]", "[]\n"):
         return None
     if any(f'"{key}"' in head for key in ("data", "annotations", "predictions", "annotation_id", "result")):

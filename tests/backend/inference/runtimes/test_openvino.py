@@ -135,6 +135,15 @@ def test_a_size_that_keeps_coming_gets_its_own_graph(
 
 
 @needs_openvino
+def test_repeatable_answers_come_from_one_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_runtime, "_USES", 1)
+    runtime = choose(bundle, "openvino", "float32", repeatable=True).runtime
+    assert isinstance(runtime, OpenVinoRuntime)
+    runtime.labels(pictures(1, 64, 96))
+    assert not runtime._by_size._kept
+
+
+@needs_openvino
 def test_large_weights_are_not_held_several_times(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_runtime, "_USES", 1)
     monkeypatch.setattr(openvino_runtime, "_SIZES_BYTES", 1 << 20)
