@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["columns"] = _columns
     # only what stands in this package may go into a page as it is
     made.globals["inline_style"] = lambda: Markup(asset(STYLE))
     return made
+
+
+def _columns(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return all keys of records in the order in which they first stand."""
+    return list(dict.fromkeys(key for record in records for key in record))

@@ -32,8 +32,7 @@ def encode(masks: RunList) -> list[tuple[NDArray[np.int64], Box]]:
         row = masks.row(k)
         ends = row.cumsum()
         starts, ends = (ends - row)[1::2], ends[1::2]
-        first, last = starts // masks.width, (ends - 1) // masks.width
-        line, low, high = _by_line(starts, ends, first, last, masks.width)
+        _, line, low, high = _by_line(starts, ends, masks.width)
         base = (line - y) * width - x
         zeros = np.zeros(line.size, np.int64)
         own = RunList.from_intervals(base + low, base + high, zeros, count=1, height=height, width=width)
@@ -53,32 +52,47 @@ def decode(counts: Sequence[NDArray[np.int64]], boxes: Sequence[Box], height: in
     Raises:
         CodecError: a box that reaches out of the image, or runs that do not fill it; names the mask by its place.
     """
-    parts = []
-    for k, (runs, (x, y, w, h)) in enumerate(zip(counts, boxes, strict=True)):
-        if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
-            raise CodecError(f"mask {k}: the box {x}, {y}, {w} x {h} reaches out of the {width} x {height} image")
-        if runs.ndim != 1 or (runs < 0).any() or (runs > w * h).any() or int(runs.sum()) != w * h:
-            raise CodecError(f"mask {k}: its runs cover {int(runs.sum())} pixels, its box has {w} x {h}")
-        ends = runs.cumsum()
-        starts, ends = (ends - runs)[1::2], ends[1::2]
-        kept = ends > starts
-        starts, ends = starts[kept], ends[kept]
-        line, low, high = _by_line(starts, ends, starts // w, (ends - 1) // w, w)
-        base = (line + y) * width + x
-        parts.append((base + low, base + high, np.full(line.size, k)))
-    if not parts:
+    for k, (runs, box) in enumerate(zip(counts, boxes, strict=True)):
+        if (reason := fault(runs, box, height, width)) is not None:
+            raise CodecError(f"mask {k}: {reason}")
+    if not boxes:
         return RunList.empty(height, width)
-    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return RunList.from_intervals(*columns, count=len(parts), height=height, width=width)
+    sizes = np.array([runs.size for runs in counts])
+    owner = np.arange(sizes.size).repeat(sizes)
+    flat = np.concatenate(counts)
+    ends = flat.cumsum()
+    ends -= np.concatenate(([0], ends[sizes.cumsum() - 1][:-1]))[owner]
+    # every other run of a mask is of ones; runs of nothing may be anywhere
+    place = np.arange(flat.size) - (sizes.cumsum() - sizes)[owner]
+    ones = (place & 1 == 1) & (flat > 0)
+    owner, ends = owner[ones], ends[ones]
+    starts = ends - flat[ones]
+    x, y, w, _ = np.array(boxes, np.int64)[owner].T
+    run, line, low, high = _by_line(starts, ends, w)
+    base = (line + y[run]) * width + x[run]
+    return RunList.from_intervals(base + low, base + high, owner[run], count=len(boxes), height=height, width=width)
+
+
+def fault(runs: NDArray[np.int64], box: Box, height: int, width: int) -> str | None:
+    """Return what is wrong with a mask's run lengths and box, None where nothing is."""
+    x, y, w, h = box
+    if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
+        return f"the box {x}, {y}, {w} x {h} reaches out of the {width} x {height} image"
+    # bounded one by one first: a sum of numbers without bounds may come out right by overflow
+    if runs.ndim != 1 or not runs.size or runs.min() < 0 or runs.max() > w * h or int(runs.sum()) != w * h:
+        return f"its runs cover {int(runs.sum())} pixels, its box has {w} x {h}"
+    return None
 
 
 def _by_line(
-    starts: NDArray[np.int64], ends: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64], width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return runs that may reach over several lines as (line, first column, column after the last), a line each."""
+    starts: NDArray[np.int64], ends: NDArray[np.int64], width: NDArray[np.int64] | int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return runs that may reach over several lines as (run, line, first column, column after the last), a line each."""
+    first, last = starts // width, (ends - 1) // width
     lines = last - first + 1
     run = np.arange(starts.size).repeat(lines)
     line = np.arange(run.size) - (lines.cumsum() - lines)[run] + first[run]
-    low = np.maximum(starts[run] - line * width, 0)
-    high = np.minimum(ends[run] - line * width, width)
-    return line, low, high
+    wide = width if isinstance(width, int) else width[run]
+    low = np.maximum(starts[run] - line * wide, 0)
+    high = np.minimum(ends[run] - line * wide, wide)
+    return run, line, low, high

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskloop_backend.evaluation import report
+from maskloop_backend.evaluation import report_values
 from maskloop_backend.evaluation.assessment import assess
 from maskloop_backend.evaluation.comparison import compare
 from maskloop_backend.evaluation.gate import decide
@@ -121,7 +121,7 @@ def test_what_does_not_match_is_said(tmp_path: Path) -> None:
 
 
 def test_perfection_and_many_classes_are_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MATRIX_CLASSES", 2)
+    monkeypatch.setattr(report_values, "MATRIX_CLASSES", 2)
     version = Told("v", NAMES, [predicted(scene(), 0)])
     examples = examples_of([scene()], NAMES)
     text = Page(write_report(tmp_path / "r", assess(version, examples), examples, version)).text
@@ -225,3 +225,21 @@ def test_a_report_goes_neither_into_the_dataset_nor_in_the_place_of_anything_but
     (report / "mine.txt").touch()
     with pytest.raises(OutputExistsError, match=r"holds what is no report \(mine\.txt\)"):
         check_place(report, dataset, overwrite=True)
+
+
+def test_a_report_runs_nothing_and_what_it_is_told_is_text(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>{{ 7 * 191 }}\"'"
+    versions = told("new", [0, 10]), told("old", [60, 60])
+    examples = examples_of([scene()] * 2, NAMES)
+    candidate, serving = (measure(version, examples) for version in versions)
+    decision = decide(compare(candidate, serving), None)
+    extra: dict[str, Any] = {hostile: {hostile: [hostile, None, True, 0.25]}, "items": [{"keys": 1}, {"values": []}]}
+    page = write_gate_report(tmp_path / "gate", decision, candidate, serving, examples, versions, extra)
+    text = page.read_text("utf-8")
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+    assert " style=" not in text
+    assert "1337" not in text
+    shown = Page(page).text
+    assert f"{hostile}, -, True, 0.25" in shown
+    assert "Items keys values 1 - - -" in shown

@@ -26,7 +26,7 @@ from ..labels import labels_from_json
 from ..parts import SKIPPED, assemble
 from ..records import attributes, check_labels, image_size, whole_number
 from ..xml_stream import elements
-from .shapes import AREAS, OTHERS, mask_of
+from .shapes import AREAS, OTHERS, Stored, decoded, mask_of
 
 ROOT, FILE = "annotations", "annotations.xml"
 SHAPES_SKIPPED = "shapes skipped"
@@ -267,15 +267,15 @@ class _Part:
 
     def _own(self, image: Element, known: Any, size: tuple[int, int], where: str) -> tuple[list[Region], RunList]:
         """Return the regions that we wrote, those among them that CVAT has no place for."""
-        masks = [mask_of(shape, *size, f"{where}, mask {k}") for k, shape in enumerate(image.findall("mask"))]
-        return restored(known, RunList.concatenate([RunList.empty(*size), *masks]), size, where)
+        shapes = [Stored.of(shape, *size, f"{where}, mask {k}") for k, shape in enumerate(image.findall("mask"))]
+        return restored(known, decoded(shapes, *size), size, where)
 
     def _shapes(
         self, image: Element, size: tuple[int, int], where: str, policy: ErrorPolicy
     ) -> tuple[list[Region], RunList]:
         """Return the shapes that are areas, in drawing order."""
         ids = {label.name: label.id for label in self.labels.labels}
-        found: list[tuple[int, Region, RunList]] = []
+        found: list[tuple[int, Region, Stored | RunList]] = []
         for number, shape in enumerate(image, 1):
             place = f"{where}, {shape.tag[:20]} {number}"
             if shape.tag in OTHERS:
@@ -297,7 +297,7 @@ class _Part:
                 region = Region(
                     ids[name], instance=number, origin=_ORIGINS.get(shape.get("source", "")), attributes=told
                 )
-                found.append((int(depth), region, mask_of(shape, *size, place)))
+                drawn = Stored.of if shape.tag == "mask" else mask_of
+                found.append((int(depth), region, drawn(shape, *size, place)))
         found.sort(key=lambda entry: entry[0])
-        masks = RunList.concatenate([RunList.empty(*size), *(mask for _, _, mask in found)])
-        return [region for _, region, _ in found], masks
+        return [region for _, region, _ in found], decoded([shape for _, _, shape in found], *size)

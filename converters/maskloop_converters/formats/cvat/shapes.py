@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -22,12 +23,43 @@ OTHERS = ("polyline", "points", "cuboid", "skeleton", "tag")
 _LONGEST = 1 << 24
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A shape that is a mask already: decoding all of an image at once takes a tenth of the time.
+
+    Attributes:
+        runs: int64 (n,).
+        box: x, y, width, height.
+    """
+
+    runs: NDArray[np.int64]
+    box: cvat_rle.Box
+
+    @classmethod
+    def of(cls, shape: Element, height: int, width: int, where: str) -> Stored:
+        """Return what a ``<mask>`` says; FormatError says what is wrong with it."""
+        left, top, wide, high = (_whole(shape, key, where) for key in ("left", "top", "width", "height"))
+        found = cls(_runs(shape.get("rle"), where), (left, top, wide, high))
+        if (reason := cvat_rle.fault(found.runs, found.box, height, width)) is not None:
+            raise FormatError(f"{where}: {reason}")
+        return found
+
+
+def decoded(shapes: Sequence[Stored | RunList], height: int, width: int) -> RunList:
+    """Return the masks of shapes, in their order."""
+    stored = [shape for shape in shapes if isinstance(shape, Stored)]
+    others = [shape for shape in shapes if not isinstance(shape, Stored)]
+    masks = cvat_rle.decode([shape.runs for shape in stored], [shape.box for shape in stored], height, width)
+    if not others:
+        return masks
+    places = iter(range(len(stored))), iter(range(len(stored), len(shapes)))
+    order = [next(places[not isinstance(shape, Stored)]) for shape in shapes]
+    return RunList.concatenate([masks, *others]).select(order)
+
+
 def mask_of(shape: Element, height: int, width: int, where: str) -> RunList:
-    """Return the mask of a shape; FormatError says what is wrong with it."""
+    """Return the mask of a polygon, box or ellipse; FormatError says what is wrong with it."""
     try:
-        if shape.tag == "mask":
-            box = tuple(_whole(shape, key, where) for key in ("left", "top", "width", "height"))
-            return cvat_rle.decode([_runs(shape.get("rle"), where)], [box], height, width)  # type: ignore[list-item]
         if shape.tag == "polygon":
             points = _points(shape.get("points"), where)
             counts, _ = counts_of([points.ravel().tolist()], height, width, where)
