@@ -15,8 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from maskloop_backend.cli.main import cli
+from maskloop_backend.loop.label_configs import LabelConfigs
 from maskloop_backend.registry import Registry, RegistryError
 from maskloop_backend.registry.difference import difference
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
+    '<Label value="road"/><Label value="car"/></BrushLabels></View>'
+)
 
 
 @pytest.fixture
@@ -183,6 +189,39 @@ class TestCommands:
         assert "7 versions would be removed" in self.run(registry, "gc", "--newest", "0", "--dry-run").stderr
         assert len(json.loads(self.run(registry, "gc", "--newest", "0", "--json").stdout)) == 7
         assert registry.versions() == [versions[0]]
+
+    def test_the_versions_of_a_project(self, registry: Registry, save: Any) -> None:
+        """None of these asks Label Studio, as the project's id is given."""
+        common, own = save(b"1", labels=("road", "car")).version, save(b"2", labels=("road",)).version
+        LabelConfigs(registry.home).remember(7, CONFIG)
+        LabelConfigs(registry.home).remember(8, CONFIG)
+        assert self.run(registry, "promote", common).stderr == f"{common} is served from now on.\n"
+        promoted = self.run(registry, "promote", own, "--project", "7", "--reason", "roads only")
+        assert promoted.stderr.splitlines() == [
+            "warning: project 7 uses car, which the new version does not have",
+            f"{own} is served to project 7 from now on.",
+        ]
+        assert (registry.serving(7), registry.serving()) == (own, common)
+        listed = self.run(registry, "list").stdout.splitlines()
+        assert [line.endswith("project 7") for line in sorted(listed, key=lambda line: own in line)] == [False, True]
+        refused = self.run(registry, "remove", own)
+        assert (refused.exit_code, f"{own} is served to project 7 and stays" in refused.stderr) == (1, True)
+        assert self.run(registry, "follow", "--project", "7").stderr == (
+            f"{common} is served to project 7 from now on, as the default.\n"
+        )
+        assert own in self.run(registry, "rollback", "--project", "7").stderr
+        lines = self.run(registry, "history", "--project", "7").stdout.splitlines()
+        assert [line.split()[1:] for line in lines] == [
+            ["promote", own, "roads", "only"],
+            ["follow", "the", "default"],
+            ["rollback", own],
+        ]
+        assert "project 7 is forgotten" in self.run(registry, "forget", "7").stderr
+        assert "project 7 is not known" in self.run(registry, "forget", "7").stderr
+        assert registry.serving(7) == common
+        assert set(LabelConfigs(registry.home).known()) == {8}
+        # those that are served the default
+        assert "warning: project 8 uses car" in self.run(registry, "promote", own).stderr
 
 
 def test_an_empty_home(tmp_path: Path) -> None:
