@@ -104,7 +104,7 @@ def test_the_next_task_shows_what_was_just_learned_and_one_switch_takes_it_back(
     # a lesson that nobody can miss: what the model calls road is called tree
     for task in sorted(live.tasks)[:CORRECTED]:
         annotate(live.client, task, changed(live.tasks[task].mask))
-    version = live.wait(lambda name: name != live.version)
+    version = live.wait(lambda name: f"images={CORRECTED} " in live.backend.log.read_text() and name != live.version)
     assert version.startswith(f"{live.version}+live-")
     task, shown = live.open_next()
     assert task != first

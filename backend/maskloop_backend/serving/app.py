@@ -226,10 +226,15 @@ class Server:
         announced = self.models.require(number)
         self.projects.mapping(xml, announced, self.models.labels(announced))
         self._note(project, xml)
-        segmenter = self.models.get(self.settings.model_wait, number)
-        if self.live is not None:
-            segmenter = self.live.of(number, segmenter)
-        mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
+        served = self.models.get(self.settings.model_wait, number)
+        segmenter = served if self.live is None else self.live.of(number, served)
+        try:
+            mapping = self.projects.mapping(xml, segmenter.version, segmenter.labels)
+        except Refusal:
+            # a live version of labels that the project had a moment ago
+            if segmenter is served:
+                raise
+            segmenter, mapping = served, self.projects.mapping(xml, served.version, served.labels)
         fetcher = self.projects.fetcher(project)
         return Job(tasks, segmenter, mapping, fetcher, context, self.options, project_id(project)[:LONGEST_ID])
 

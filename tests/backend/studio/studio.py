@@ -299,7 +299,7 @@ def handler(studio: FakeStudio) -> type[BaseHTTPRequestHandler]:
                 studio.access_tokens.append(jwt("access") + str(len(studio.access_tokens)))
                 self._send(200, "OK", json.dumps({"access": studio.access_tokens[-1]}).encode())
                 return
-            query = {key: values[0] for key, values in parse_qs(url.query).items()}
+            query = {key: ",".join(values) for key, values in parse_qs(url.query).items()}
             status, answer = studio.refusal(self.headers.get("Authorization")) or studio.answer(
                 self.command, url.path, query, body
             )
