@@ -6,6 +6,7 @@
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
+# make faults    kill -9 of `maskloop label`, driver and workers, with a third of the images broken (needs a served version)
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ CRASHES ?= 50
 ATTACKS ?=
 CASES ?= 10000
 
-.PHONY: demo dev test check format bench fuzz attack api crashes clean
+.PHONY: demo dev test check format bench fuzz attack api crashes faults clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -70,6 +71,10 @@ api: .venv/.dev
 crashes: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/crashes
 	$(BIN)/python fuzz/crashes.py --kills $(CRASHES) --home $(MASKLOOP_HOME)/crashes
+
+faults: .venv/.dev
+	rm -rf $(MASKLOOP_HOME)/faults
+	$(BIN)/python fuzz/faults.py $(MASKLOOP_HOME) --folder $(MASKLOOP_HOME)/faults
 
 clean:
 	rm -rf .venv .maskloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -240,6 +240,7 @@ def _error(said: tuple[Any, ...]) -> MaskloopError:
 def _serve(connection: Connection, work: Work[Any, Any], threads: int | None) -> None:
     """Be a worker: get ready, then take shards until the other side has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="maskloop-parent", daemon=True).start()
 
     def answer(call: Callable[[], Any]) -> bool:
         try:
@@ -265,3 +266,11 @@ def _serve(connection: Connection, work: Work[Any, Any], threads: int | None) ->
             given = connection.recv()
             shard = given[1] if isinstance(given, tuple) else given
             answer(lambda shard=shard: ready[0](shard, lambda count: connection.send(("tick", count))))  # type: ignore[misc]
+
+
+def _end_with_parent() -> None:
+    """End this process with the one that started it: its shards are begun again by whoever comes next."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
