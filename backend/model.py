@@ -15,10 +15,10 @@ from typing import Any
 from label_studio_ml import model as label_studio_ml_model
 from label_studio_ml.model import LabelStudioMLBase
 
-from maskloop_backend.serving.app import Server
 from maskloop_backend.serving.models import RegistrySource
 from maskloop_backend.serving.projects import project_number
 from maskloop_backend.serving.schemas import WebhookRequest
+from maskloop_backend.serving.service import Server
 from maskloop_backend.serving.settings import Settings
 from maskloop_backend.studio.addresses import AddressPolicy
 
