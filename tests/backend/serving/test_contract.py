@@ -131,6 +131,8 @@ def test_setup_says_which_labels_do_not_fit(start: Any) -> None:
         "unused_labels": ["tram"],
         "notes": [],
         "own_version": False,
+        "runtime": None,
+        "runtime_reason": None,
         "studio_url": "http://studio:8080/",
     }
     # a question that names no Label Studio does not make the backend forget the one it knows
