@@ -16,7 +16,7 @@ from keras import ops
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture, Preprocessing
 from maskloop_backend.model.fcn import build_fcn
-from maskloop_backend.model.record import VERSION_PATTERN, BundleError, _digest, read_record, verify
+from maskloop_backend.model.record import VERSION_PATTERN, BundleError, checksum, read_record, verify
 from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.samples import Label, LabelSet
 
@@ -63,7 +63,7 @@ def test_a_record_from_before_there_was_a_zoom_sees_images_as_they_are(bundle: B
     values = json.loads(path.read_text())
     assert values.pop("zoom") == 1.5
     body = {key: value for key, value in values.items() if key != "record_sha256"}
-    path.write_text(json.dumps({**body, "record_sha256": _digest(body)}))
+    path.write_text(json.dumps({**body, "record_sha256": checksum(body)}))
     assert read_record(tmp_path / "v").zoom == 1
 
 
