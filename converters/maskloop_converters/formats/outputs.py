@@ -11,6 +11,8 @@ from .coco.extras import KEY
 from .cvat.reader import FILE as CVAT_FILE
 from .data_yaml import CONFIG as YOLO_CONFIG
 from .data_yaml import MARK as YOLO_MARK
+from .labelme.reader import LABELS as LABELME_LABELS
+from .labelme.reader import listed_files as labelme_files
 from .labelstudio.files import CONFIG, TASKS
 from .labelstudio.files import LABELS as TASK_LABELS
 from .png.entries import INDEX
@@ -75,6 +77,9 @@ def _foreign(path: Path) -> Iterator[Path]:
         yield from _others((e for e in entries if not records.is_shard(e.name)), _RECORDS)
     elif _says(path / YOLO_CONFIG, YOLO_MARK) and (path / "labels").is_dir():
         yield from _others(entries, _YOLO)
+    elif (files := labelme_files(path)) is not None:
+        # images and their files lie side by side, wherever the samples' names say
+        yield from _beside_labelme(path, files)
     else:
         for entry in entries:
             if entry.name == YOLO_CONFIG and _says(entry, YOLO_MARK):
@@ -83,9 +88,21 @@ def _foreign(path: Path) -> Iterator[Path]:
             yield from _foreign(entry) if is_part else (entry,)
 
 
+def _beside_labelme(path: Path, files: Iterable[Path]) -> Iterator[Path]:
+    """Yield what is none of the files that we listed, nor an image beside one of them."""
+    ours = {path / LABELME_LABELS, *files}
+    stems = {file.with_suffix("") for file in ours}
+    for entry in sorted(path.rglob("*")):
+        if entry.is_symlink() or (not entry.is_dir() and entry not in ours and entry.with_suffix("") not in stems):
+            yield entry
+
+
 def _is_output(path: Path) -> bool:
     """Return whether a folder is one output, not a folder of parts."""
-    return any((path / name).exists() for name in (INDEX, TASKS, records.LABELS, "annotations", CVAT_FILE, YOLO_CONFIG))
+    return any(
+        (path / name).exists()
+        for name in (INDEX, TASKS, records.LABELS, "annotations", CVAT_FILE, YOLO_CONFIG, LABELME_LABELS)
+    )
 
 
 def _others(entries: Iterable[Path], names: set[str]) -> Iterator[Path]:

@@ -43,7 +43,7 @@ class LabelledStudio(FakeStudio):
         exported: what its export gives.
         stored: predictions by id.
         after_export: is called when the export was asked for.
-        images: False: it goes down when the first image is asked for.
+        serves_images: False: it goes down when the first image is asked for.
         down: nothing is answered any more.
     """
 
@@ -51,10 +51,10 @@ class LabelledStudio(FakeStudio):
     stored: dict[int, Any]
     after_export: Callable[[], None] = staticmethod(lambda: None)
     down: bool = False
-    images: bool = True
+    serves_images: bool = True
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
-        self.down |= not self.images and path.startswith("/data/upload/")
+        self.down |= not self.serves_images and path.startswith("/data/upload/")
         if self.down:
             raise ConnectionAbortedError
         match [part for part in path.split("/") if part]:
@@ -146,7 +146,7 @@ def test_a_label_studio_that_goes_down_in_the_middle_is_no_missing_image(
     """Every image would be gone; leaving all of them out would train on nothing."""
     for one in studio.exported:
         one["data"]["image"] = f"/data/upload/5/{one['id']}.png"
-    studio.images = False
+    studio.serves_images = False
     with pytest.raises(StudioError, match=r"Label Studio does not answer at http://127\.0\.0\.1"):
         collect(studio, tmp_path, on_error=on_error)
 

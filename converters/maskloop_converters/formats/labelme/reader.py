@@ -83,6 +83,15 @@ def _files(path: Path) -> _Files:
     return _Files(path, files, own, find_label_file(path))
 
 
+def listed_files(path: Path) -> list[Path] | None:
+    """Return the samples' files that our list names, there or not; None where a folder has no list of ours."""
+    own = _own(path / LABELS)
+    names = own.get("samples")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return [path / name for name in names]
+
+
 def _own(path: Path) -> dict[str, Any]:
     """Return what we noted in our list of labels; empty where it is not ours."""
     if not path.is_file() or path.stat().st_size > _LARGEST:
