@@ -88,7 +88,7 @@ def test_maps_of_few_channels_are_kept_instead_of_what_comes_of_them() -> None:
     assert sorted(one.shape[-1] for one in front.outputs) == [40, 112, 320]
     np.testing.assert_allclose(ops.convert_to_numpy(rest(front(images))), whole, rtol=1e-4, atol=1e-4)
     front, rest = split_network(model, "block15_project", narrow=True, every=4)
-    some = ops.convert_to_numpy(rest([*front(images), np.array([[1, 3]], np.int32)]))
+    some = ops.convert_to_numpy(rest([*front(images), ops.convert_to_tensor(np.array([[1, 3]], np.int32))]))
     np.testing.assert_allclose(some, whole[:, 1::4, 3::4], rtol=1e-4, atol=1e-4)
 
 
