@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -27,6 +29,8 @@ from ...model.config import STRIDE
 from ...model.fcn import LAST, scores_network
 from ...model.upsampling import as_convolution
 from .saved_graph import write_saved_model
+
+_T = TypeVar("_T")
 
 # Height and width are these axes of what a convolution gives.
 _SIDES = np.array([2, 3], np.int64)
@@ -71,6 +75,17 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
+
+
+def apart(call: Callable[..., _T], *arguments: Any) -> _T:
+    """Call what compiles in a thread that ends with it, and return what it returns.
+
+    OpenVINO (2026.4) gives the thread that compiles a stack for signals of its own, frees it with the compiled model,
+    and then sets the one from before wherever the model ends. In the main thread the next Ctrl-C or SIGTERM would find
+    a stack that is gone, and the process would die of a segmentation fault instead of stopping.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="maskloop-compile") as pool:
+        return pool.submit(call, *arguments).result()
 
 
 def scores_graph(model: keras.Model) -> Any:

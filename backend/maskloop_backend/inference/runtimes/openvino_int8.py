@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .openvino_graphs import import_openvino
+from .openvino_graphs import apart, import_openvino
 from .openvino_runtime import RuntimeUnavailableError, require
 
 
@@ -44,8 +44,10 @@ def quantize_graph(scores: Any, batches: Iterable[NDArray[np.uint8]]) -> tuple[A
     inputs = [{name: batch} for batch in batches]
     # its progress bars are no output of ours
     with contextlib.redirect_stdout(sys.stderr):
-        graph = nncf.quantize(
-            scores.clone(), nncf.Dataset(inputs), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)
+        graph = apart(
+            lambda: nncf.quantize(
+                scores.clone(), nncf.Dataset(inputs), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)
+            )
         )
     return graph, f"nncf {nncf.__version__}"
 

@@ -23,6 +23,7 @@ from ...model.bundle import Bundle
 from .deciding import Enlarging
 from .openvino_graphs import (
     Tail,
+    apart,
     enlarged_graph,
     import_openvino,
     labels_graph,
@@ -226,7 +227,7 @@ class _Compiled:
             "ENABLE_CPU_PINNING": False,
             **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
         }
-        self._compiled = import_openvino().Core().compile_model(graph, "CPU", options)
+        self._compiled = apart(import_openvino().Core().compile_model, graph, "CPU", options)
         self._outputs = list(self._compiled.outputs)
         # append and pop of a list are atomic
         self._idle: list[Any] = []
