@@ -106,8 +106,9 @@ class Live:
         self._number = 0
         self._looked = float("-inf")
         self._on = True
-        # events went by while it was off
+        # events went by while it was off: of these projects, the latest at the end
         self._missed = False
+        self._passed_by: OrderedDict[int, None] = OrderedDict()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="maskloop-live", daemon=True)
 
@@ -135,6 +136,12 @@ class Live:
                     self._segmenters.clear()
                     self._wanted.clear()
                     self._missed = True
+                elif self._passed_by:
+                    # the switch is looked at once a second, so that some of these came after it
+                    for project in self._passed_by:
+                        self._wanted.setdefault(project, _Wanted()).everything = True
+                    self._passed_by.clear()
+                    self._changed.notify_all()
             return self._on
 
     def notice(self, action: str, project: int | None, tasks: list[int]) -> None:
@@ -145,7 +152,15 @@ class Live:
             project: its id.
             tasks: ids of the tasks that were annotated, as far as the event names them.
         """
-        if project is None or not self.on:
+        if project is None:
+            return
+        if not self.on:
+            if action in _ANNOTATED:
+                with self._changed:
+                    self._passed_by[project] = None
+                    self._passed_by.move_to_end(project)
+                    if len(self._passed_by) > PROJECTS:
+                        self._passed_by.popitem(last=False)
             return
         if action == "PROJECT_DELETED":
             with self._changed:

@@ -44,6 +44,7 @@ def document(*, auth: bool) -> dict[str, Any]:
         schemas.JobsResponse,
         schemas.JobResponse,
         schemas.JobWithLogResponse,
+        schemas.BatchesResponse,
         schemas.HealthResponse,
         schemas.ReadyResponse,
         schemas.StatsResponse,

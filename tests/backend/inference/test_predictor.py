@@ -233,7 +233,8 @@ def test_what_is_no_image_is_refused(predictor: Predictor, image: NDArray[Any], 
         ({"max_side": 2000}, r"1\.\.1536"),
         ({"tile": 100}, "multiples of 32"),
         ({"overlap": 1536}, "overlap < tile"),
-        ({"precision": "int8"}, "no precision 'int8'"),
+        ({"precision": "int8"}, "int8 wants --runtime openvino"),
+        ({"precision": "int4"}, "no precision 'int4'"),
     ],
 )
 def test_impossible_options_are_refused(bundle: Bundle, options: dict[str, Any], message: str) -> None:

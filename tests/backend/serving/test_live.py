@@ -189,6 +189,22 @@ def test_one_switch_removes_all_and_what_was_missed_is_collected_afterwards(rig:
     assert rig.now() == "v1"
 
 
+def test_what_was_submitted_while_the_switch_was_not_looked_at_is_learned_without_another_submit(rig: Rig) -> None:
+    rig.submit(1)
+    project = rig.working()
+    project.go.release()
+    rig.settle()
+    switch(rig.home, on=False)
+    assert rig.now() == "v1"
+    rig.submit(2)
+    switch(rig.home, on=True)
+    assert rig.now() == "v1"
+    again = rig.working()
+    again.go.release()
+    rig.settle()
+    assert rig.now() not in ("v1", project.base)
+
+
 @pytest.mark.parametrize("error", [StudioError("down"), MemoryError("none left"), ValueError("nobody expected this")])
 def test_a_refit_that_fails_leaves_what_answers_and_the_next_collects_everything(rig: Rig, error: Exception) -> None:
     rig.submit(1)

@@ -75,11 +75,12 @@ def test_logits_and_gradients_are_those_of_the_whole_network(
         )
     (logits, gradients), (cached_logits, cached_gradients) = results
     # features are kept in half precision
-    np.testing.assert_allclose(cached_logits, logits, atol=2e-3)
+    np.testing.assert_allclose(cached_logits, logits, rtol=2e-3, atol=2e-3)
     assert len(gradients) == len(model.trainable_variables)
     assert any(np.abs(gradient).max() > 1e-4 for gradient in gradients)
     for one, other in zip(cached_gradients, gradients, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
+        # a few ReLUs stand the other way round after half precision
+        assert np.linalg.norm(one - other) < 0.01 * np.linalg.norm(other)
 
 
 def test_earlier_maps_that_score_layers_read_are_kept_too(tmp_path: Path, examples: Examples) -> None:
