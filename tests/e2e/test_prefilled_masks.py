@@ -197,8 +197,10 @@ def test_webhook_events_reach_the_backend_with_its_credentials(
 
     before = recorded()
     task = next(iter(project.images))
-    client.request("POST", f"/api/tasks/{task}/annotations/", json={"result": [], "was_cancelled": False})
+    made = client.request("POST", f"/api/tasks/{task}/annotations/", json={"result": [], "was_cancelled": False})
     assert recorded() == before + 1
+    # the task is still to be labelled
+    client.request("DELETE", f"/api/annotations/{made['id']}/")
 
 
 def test_a_personal_access_token_works_everywhere(

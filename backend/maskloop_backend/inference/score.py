@@ -56,7 +56,7 @@ def image_score(label_map: NDArray[np.uint8], confidence: NDArray[np.uint8], bac
     for first in range(0, len(confidence), rows):
         band = slice(first, first + rows)
         mask = None if interesting is None else interesting[band].view(np.uint8)
-        counts += cv2.calcHist([confidence[band]], [0], mask, [256], [0, 256])[:, 0].astype(np.int64)
+        counts += cv2.calcHist([confidence[band]], [0], mask, [256], [0, 256]).ravel().astype(np.int64)
     wanted = max(1, round(TOP_SHARE * int(counts.sum())))
     taken = np.diff(np.minimum(np.cumsum(counts), wanted), prepend=0)
     return float((taken * np.arange(256)).sum() / (255 * wanted))
