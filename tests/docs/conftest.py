@@ -15,7 +15,8 @@ def generator() -> Callable[[str], ModuleType]:
     def load(name: str) -> ModuleType:
         path = Path(__file__).parents[2] / "docs" / "generate" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(f"docs_generate_{name}", path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module

@@ -79,4 +79,4 @@ def test_every_picture_is_shown_somewhere() -> None:
     shown = {
         (page.parent / link).resolve() for page in PAGES for link in _LINK.findall(prose(page)) if "images/" in link
     }
-    assert {path for path in (ROOT / "docs" / "images").iterdir()} - shown == set()
+    assert set((ROOT / "docs" / "images").iterdir()) - shown == set()
