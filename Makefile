@@ -10,6 +10,8 @@
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
+# processes that run tests; 0: none of their own, which a debugger wants
+WORKERS ?= 2
 BIN := .venv/bin
 export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
 DEMO ?=
@@ -49,7 +51,7 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 test: .venv/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
 
 bench: .venv/.dev
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
