@@ -72,7 +72,7 @@ def command(
     quiet: bool,
     **of_formats: Any,
 ) -> None:
-    """Convert masks between PNG, COCO RLE, TFRecord, Label Studio, CVAT, labelme and YOLO, without losing a pixel.
+    """Convert masks between PNG, COCO RLE, TFRecord, Label Studio, CVAT, labelme, YOLO and Hugging Face, without losing a pixel.
 
     SRC and DST are files or folders; - is standard input or output for JSON. What DST cannot hold is counted and said.
     DST appears whole or not at all.
