@@ -15,6 +15,7 @@ FORMATS: dict[str, str] = {
     "cvat": "maskloop_converters.formats.cvat",
     "labelme": "maskloop_converters.formats.labelme",
     "yolo": "maskloop_converters.formats.yolo",
+    "huggingface": "maskloop_converters.formats.huggingface",
     "sa1b": "maskloop_converters.formats.sa1b",
     "via": "maskloop_converters.formats.via",
 }

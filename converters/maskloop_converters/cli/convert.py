@@ -72,7 +72,7 @@ def command(
     quiet: bool,
     **of_formats: Any,
 ) -> None:
-    """Convert masks between PNG, COCO RLE, TFRecord, Label Studio, CVAT, labelme and YOLO, without losing a pixel.
+    """Convert masks between PNG, COCO RLE, TFRecord, Label Studio, CVAT, labelme, YOLO and Hugging Face, without losing a pixel.
 
     SA-1B's and VIA's JSON are read.
 

@@ -221,10 +221,10 @@ SECOND = 20  # where the second record starts
         (flipped(PLAIN, SECOND + 1), "record 1 at byte 20: its length does not match .* cannot be read further"),
         (flipped(PLAIN, SECOND + 13), "record 1 at byte 20: its 5 bytes do not match their checksum"),
         (flipped(PLAIN, SECOND + 18), "record 1 at byte 20: its 5 bytes do not match their checksum"),
-        (gzip.compress(PLAIN)[:-9], "compressed TFRecord file is truncated"),
-        (flipped(gzip.compress(PLAIN), -5), "compressed TFRecord file is damaged"),
-        (gzip.compress(PLAIN) + b"more", "compressed TFRecord file is damaged"),
-        (gzip.compress(PLAIN[:-2]), "record 2 at byte 41: truncated"),
+        (gzip.compress(PLAIN, mtime=0)[:-9], "compressed TFRecord file is truncated"),
+        (flipped(gzip.compress(PLAIN, mtime=0), -5), "compressed TFRecord file is damaged"),
+        (gzip.compress(PLAIN, mtime=0) + b"more", "compressed TFRecord file is damaged"),
+        (gzip.compress(PLAIN[:-2], mtime=0), "record 2 at byte 41: truncated"),
     ],
 )
 def test_bad_files_are_named(data: bytes, message: str) -> None:

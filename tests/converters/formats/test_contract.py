@@ -64,6 +64,7 @@ VARIANTS = {
         "labelstudio": Variant("labelstudio", {}),
         "cvat": Variant("cvat", {}),
         "labelme": Variant("labelme", {}),
+        "huggingface": Variant("huggingface", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -596,7 +597,7 @@ def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str
 # The formats whose images may be elsewhere.
 REFERRING = [
     name
-    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme")
+    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme", "huggingface")
     if name in VARIANTS
 ]
 
