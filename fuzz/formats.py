@@ -39,6 +39,7 @@ from maskloop_converters.errors import MaskloopError
 from maskloop_converters.formats.huggingface.library import library
 from maskloop_converters.registry import FORMATS
 
+CITYSCAPES = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "png" / "cityscapes"
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
 MEMORY = 1 << 30  # address space beyond what is mapped at the start; more is a failure
 SECONDS = 10  # for one dataset of three small images
@@ -113,6 +114,8 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 (bare / "maskloop.jsonl").unlink()
                 found.append(Seed(tree(bare), ""))
             found.append(Seed(tree(path), ""))
+    if name == "png":
+        found += cityscapes()
     if name == "labelme":  # as labelme saves it, without what only we read
         for seed in list(found):
             files = {n: LABELME if n.endswith("1.json") else d for n, d in seed.files.items() if n != "labels.json"}
@@ -127,6 +130,15 @@ def seeds(name: str, folder: Path) -> list[Seed]:
     if name == "labelstudio":
         found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
     return found
+
+
+def cityscapes() -> list[Seed]:
+    """Return images of Cityscapes with one kind of files each."""
+    picture = io.BytesIO()
+    Image.new("RGB", (96, 48)).save(picture, "PNG")
+    image = {"leftImg8bit/val/f/a_leftImg8bit.png": picture.getvalue()}
+    kinds = sorted(CITYSCAPES.iterdir())
+    return [Seed(image | {f"gtFine/val/f/{kind.name}": kind.read_bytes()}, "") for kind in kinds]
 
 
 def as_others_keep_rows(seed: Seed, folder: Path) -> Iterator[Seed]:

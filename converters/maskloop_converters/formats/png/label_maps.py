@@ -7,6 +7,7 @@ two readings are possible and differ, nothing is guessed: that is an error which
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from ...masks import RunList
 from ...report import Tally
 from ...samples import Color, LabelSet, Region
 from ..labels import color_table, voc_color
+from .cityscapes_polygons import painted
 from .mask_files import MaskSource, read_pixels
 
 #: How palettes and three equal channels are read: what the file leaves no doubt of, always as numbers, as colours.
@@ -140,6 +142,35 @@ class Decoder:
             first = 1
         else:
             numbers = _object_numbers(image)
+        return self._told_apart(classes, numbers, first)
+
+    def combined(
+        self, path: Path, size: tuple[int, int] | None, where: str, divisor: int = _DIVISOR
+    ) -> tuple[list[Region], RunList]:
+        """Return a region an object, and one a class for the pixels of none, from a file that says both.
+
+        Args:
+            path: a mask file of class * divisor + number, whose numbers below the divisor are classes; or Cityscapes'
+                polygons, which are drawn as its own tool does.
+            size: (height, width) that it must have; None for any.
+            where: file and record, for errors.
+            divisor: of the numbers.
+        """
+        if path.suffix.lower() == ".json":
+            return self._told_apart(*painted(path, size, where, self._labels, self._notes), 1)
+        values = read_pixels(path, where, size).indices()
+        is_object = values >= divisor
+        classes = np.where(is_object, values // divisor, values)
+        present = np.flatnonzero(np.bincount(classes.ravel())).tolist()
+        if not self._known >= set(present):
+            raise FormatError(f"{where}: {self._unknown(present, path)}")
+        return self._told_apart(classes, np.where(is_object, values % divisor + 1, 0), 1)
+
+    def _told_apart(self, classes: NDArray[Any], numbers: NDArray[Any], first: int) -> tuple[list[Region], RunList]:
+        """Return a region for each label and number that stand together, integers (H, W) both; number 0 is no object.
+
+        ``first`` is the number of an object that others call 0.
+        """
         # One pass over the pixels for both: no two objects, and no two classes, share a number.
         found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
         ids = [(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()]
