@@ -32,8 +32,11 @@ _NOT_DRAWN = "polygons that Cityscapes draws into no mask"
 
 def painted(
     path: Path, size: tuple[int, int] | None, where: str, labels: LabelSet, notes: Tally
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the label ids of a file's polygons, and the numbers of their objects from 1, 0 for none: int64 (H, W) both.
+) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
+    """Return which of a file's polygons each pixel shows, and of each of them its label and object.
+
+    uint32 (H, W), an index into the list of (label id, number of the object from 1, or 0 for none); the first of the list is
+    what no polygon covers.
 
     Args:
         path: the file.
@@ -59,7 +62,7 @@ def painted(
     by_name = {label.name: label for label in labels.labels}
     canvas = Image.new("I", (width, height))
     draw = ImageDraw.Draw(canvas)
-    ids, numbers = [labels.fill_id], [0]  # of each polygon drawn, by the value that it is drawn with; 0 is none
+    keys = [(labels.fill_id, 0)]
     counted: Counter[str] = Counter()
     steps = 0
     for index, record in enumerate(objects):
@@ -78,11 +81,9 @@ def painted(
         if not is_group and (label.name in CITYSCAPES_THINGS if label.thing is None else label.thing):
             counted[label.name] += 1
             number = counted[label.name]
-        draw.polygon([(x, y) for x, y in points.tolist()], fill=len(ids))
-        ids.append(label.id)
-        numbers.append(number)
-    drawn = np.asarray(canvas)
-    return np.array(ids, np.int64)[drawn], np.array(numbers, np.int64)[drawn]
+        draw.polygon([(x, y) for x, y in points.tolist()], fill=len(keys))
+        keys.append((label.id, number))
+    return np.asarray(canvas).astype(np.uint32), keys
 
 
 def _label_of(name: Any, by_name: dict[str, Label], where: str) -> tuple[Label | None, bool]:

@@ -142,7 +142,9 @@ class Decoder:
             first = 1
         else:
             numbers = _object_numbers(image)
-        return self._told_apart(classes, numbers, first)
+        # One pass over the pixels for both: no two objects, and no two classes, share a number.
+        found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
+        return self._objects([(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()], masks, first)
 
     def combined(
         self, path: Path, size: tuple[int, int] | None, where: str, divisor: int = _DIVISOR
@@ -157,27 +159,27 @@ class Decoder:
             divisor: of the numbers.
         """
         if path.suffix.lower() == ".json":
-            return self._told_apart(*painted(path, size, where, self._labels, self._notes), 1)
-        values = read_pixels(path, where, size).indices()
-        is_object = values >= divisor
-        classes = np.where(is_object, values // divisor, values)
-        present = np.flatnonzero(np.bincount(classes.ravel())).tolist()
-        if not self._known >= set(present):
-            raise FormatError(f"{where}: {self._unknown(present, path)}")
-        return self._told_apart(classes, np.where(is_object, values % divisor + 1, 0), 1)
+            drawn, keys = painted(path, size, where, self._labels, self._notes)
+            found, masks = RunList.from_label_map(drawn)
+            keys = [keys[value] for value in found.tolist()]
+        else:
+            found, masks = RunList.from_label_map(read_pixels(path, where, size).indices())
+            keys = [
+                (value // divisor, value % divisor + 1) if value >= divisor else (value, 0) for value in found.tolist()
+            ]
+            present = sorted({label for label, _ in keys})
+            if not self._known >= set(present):
+                raise FormatError(f"{where}: {self._unknown(present, path)}")
+        ordered = sorted(set(keys))
+        places = {key: k for k, key in enumerate(ordered)}
+        return self._objects(ordered, masks.union([places[key] for key in keys], len(ordered)), 1)
 
-    def _told_apart(self, classes: NDArray[Any], numbers: NDArray[Any], first: int) -> tuple[list[Region], RunList]:
-        """Return a region for each label and number that stand together, integers (H, W) both; number 0 is no object.
-
-        ``first`` is the number of an object that others call 0.
-        """
-        # One pass over the pixels for both: no two objects, and no two classes, share a number.
-        found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
-        ids = [(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()]
-        rows = [k for k, (label, _) in enumerate(ids) if label != self._fill]
+    def _objects(self, keys: list[tuple[int, int]], masks: RunList, first: int) -> tuple[list[Region], RunList]:
+        """Return the regions of masks by their label and number, 0 for no object; ``first`` is what others call 0."""
+        rows = [k for k, (label, _) in enumerate(keys) if label != self._fill]
         stuff = {label.id for label in self._labels.labels if label.thing is False}
         regions = [
-            Region(label, instance=number - first if number and label not in stuff else None) for label, number in ids
+            Region(label, instance=number - first if number and label not in stuff else None) for label, number in keys
         ]
         return [regions[k] for k in rows], masks.select(rows)
 
