@@ -28,7 +28,8 @@ from ..studio.connect import Progress, connect
 from ..studio.local import LocalStudio
 from ..studio.predictions import PredictionOptions
 from ..training.metrics import ConfusionMatrix
-from ..training.trainer import Silent, TrainingProgress, train
+from ..training.outcome import Silent, TrainingProgress
+from ..training.trainer import train
 from . import scenes
 from .labels import LABELS
 
