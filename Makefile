@@ -3,6 +3,7 @@
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy, who imports whom
 # make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
+# make docs   the documentation as a site in build/docs, its links checked
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
@@ -21,7 +22,7 @@ CRASHES ?= 50
 ATTACKS ?=
 CASES ?= 10000
 
-.PHONY: demo dev test check format bench fuzz attack api crashes faults lock clean
+.PHONY: demo dev test check docs format bench fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -52,7 +53,17 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 test: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
+
+.maskloop/docs/.made: pyproject.toml
+	$(PYTHON) -m venv .maskloop/docs
+	@# the extra's packages alone: nothing of maskloop is imported
+	.maskloop/docs/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > .maskloop/docs/packages.txt
+	.maskloop/docs/bin/python -m pip install --quiet --requirement .maskloop/docs/packages.txt
+	@touch $@
+
+docs: .maskloop/docs/.made
+	.maskloop/docs/bin/zensical build --clean --strict
 
 bench: .venv/.dev
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
@@ -88,4 +99,4 @@ lock: .venv/.dev
 	  --output-file docker/requirements.txt
 
 clean:
-	rm -rf .venv .maskloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .maskloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build .cache

@@ -29,11 +29,14 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from mutations import mutate, mutate_document, mutate_text
 
 import maskloop_converters as mc
+from foreign_files import MAKERS
 from maskloop_converters.errors import MaskloopError
+from maskloop_converters.formats.huggingface.library import library
 from maskloop_converters.registry import FORMATS
 
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
@@ -50,6 +53,7 @@ WRITTEN: dict[str, list[dict[str, Any]]] = {
     "cvat": [{}],
     "labelme": [{}],
     "yolo": [{}],
+    "huggingface": [{}],
 }
 
 
@@ -97,7 +101,9 @@ def dataset(overlapping: bool) -> mc.Dataset:
 
 def seeds(name: str, folder: Path) -> list[Seed]:
     found = []
-    for number, options in enumerate(WRITTEN[name]):
+    for number, save in enumerate(MAKERS.get(name, ())):
+        found.append(Seed(tree(save(folder / str(number))), ""))
+    for number, options in enumerate(WRITTEN.get(name, ())):
         for overlapping in (False, True):
             path = folder / f"{number}-{overlapping}"
             mc.write(dataset(overlapping), path, name, **options)
@@ -116,9 +122,33 @@ def seeds(name: str, folder: Path) -> list[Seed]:
             files = {n: b"\n".join(x for x in d.splitlines() if b"<maskloop>" not in x) for n, d in seed.files.items()}
             files["annotations.xml"] = files["annotations.xml"].replace(b"</image>", CVAT_SHAPES + b"</image>")
             found.append(Seed(seed.files | {"annotations.xml": files["annotations.xml"]}, seed.entry))
+    if name == "huggingface":
+        found += [seed for k, own in enumerate(list(found)) for seed in as_others_keep_rows(own, folder / f"rows-{k}")]
     if name == "labelstudio":
         found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
     return found
+
+
+def as_others_keep_rows(seed: Seed, folder: Path) -> Iterator[Seed]:
+    """Yield rows without what only we read: Parquet, what save_to_disk leaves, and an imagefolder."""
+    datasets = library()
+    for file, data in seed.files.items():
+        (folder / "own" / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "own" / file).write_bytes(data)
+    (parquet,) = (folder / "own").rglob("*.parquet")
+    options = {"split": "train", "cache_dir": str(folder / "cache"), "keep_in_memory": True}
+    rows = datasets.load_dataset("parquet", data_files=str(parquet), **options).remove_columns("maskloop")
+    rows.to_parquet(folder / "others" / "train.parquet")
+    rows.save_to_disk(folder / "disk")
+    plain = rows.cast_column("image", datasets.Image(decode=False)).cast_column("mask", datasets.Image(decode=False))
+    (folder / "images" / "train" / "m").mkdir(parents=True)
+    lines = []
+    for k, row in enumerate(plain):
+        (folder / "images" / "train" / f"{k}.png").write_bytes(row["image"]["bytes"])
+        (folder / "images" / "train" / "m" / f"{k}.png").write_bytes(row["mask"]["bytes"])
+        lines.append(f'{{"file_name": "{k}.png", "mask_file_name": "m/{k}.png", "weather": "rain"}}\n')
+    (folder / "images" / "train" / "metadata.jsonl").write_text("".join(lines))
+    yield from (Seed(tree(folder / name), "") for name in ("others", "disk", "images"))
 
 
 def tree(root: Path) -> dict[str, bytes]:

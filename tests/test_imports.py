@@ -24,6 +24,7 @@ HEAVY = {"tensorflow", "keras", "jax", "torch", "label_studio_sdk", "scipy", "cv
         ["evaluate", "--help"],
         ["retrain", "--help"],
         ["rank", "--help"],
+        ["review", "--help"],
         ["label", "--help"],
         ["simulate", "--help"],
         ["stats", "--help"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,24 +73,47 @@ def store_order(
         StudioError: the project shows no version's predictions, none of the tasks has one, or Label Studio refuses.
     """
     found = client.project(project)
-    number, version = int(found["id"]), str(found.get("model_version") or "")
-    if not version:
-        raise StudioError(
-            f"project {number} shows no model version, and Label Studio sorts by the scores of the one it shows; "
-            f"`maskloop rollout {number}` selects one"
-        )
-    without: list[int] = []
-    for place, task in enumerate(order, 1):
-        predictions = client.task_predictions(task, version)
-        # all copies: Label Studio may look at any of them
-        for prediction in predictions:
-            client.score_prediction(prediction, place / (len(order) + 1))
-        if not predictions:
-            without.append(task)
-        each(place)
+    number, version = int(found["id"]), shown_version(found)
+    scores = {task: place / (len(order) + 1) for place, task in enumerate(order, 1)}
+    without = store_scores(client, version, scores, each=each)
     if order and len(without) == len(order):
         raise StudioError(
             f"none of the {len(order)} tasks has a prediction of {version}, which project {number} shows: there is no "
             f"score to change; `maskloop rollout {number}` retrieves them"
         )
-    return Stored(number, version, len(order) - len(without), tuple(without), str(found.get("sampling") or ""))
+    return Stored(number, version, len(order) - len(without), without, str(found.get("sampling") or ""))
+
+
+def shown_version(project: Mapping[str, Any]) -> str:
+    """Return the model version whose scores a project, as Label Studio describes it, sorts its tasks by.
+
+    Raises:
+        StudioError: it shows none.
+    """
+    version = str(project.get("model_version") or "")
+    if not version:
+        raise StudioError(
+            f"project {project['id']} shows no model version, and Label Studio sorts by the scores of the one it shows; "
+            f"`maskloop rollout {project['id']}` selects one"
+        )
+    return version
+
+
+def store_scores(
+    client: StudioClient, version: str, scores: Mapping[int, float], *, each: Callable[[int], None]
+) -> tuple[int, ...]:
+    """Give tasks' predictions of a version other scores, 0..1 by task id; their masks stay.
+
+    Returns:
+        ids of the tasks that have no prediction of the version, and so no place for a score.
+    """
+    without: list[int] = []
+    for done, (task, score) in enumerate(scores.items(), 1):
+        predictions = client.task_predictions(task, version)
+        # all copies: Label Studio may look at any of them
+        for prediction in predictions:
+            client.score_prediction(prediction, score)
+        if not predictions:
+            without.append(task)
+        each(done)
+    return tuple(without)

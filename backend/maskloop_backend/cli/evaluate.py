@@ -16,7 +16,6 @@ from . import options
 if TYPE_CHECKING:
     from ..evaluation.assessment import Assessment
     from ..evaluation.comparison import Comparison, Difference, Estimate
-    from ..evaluation.suspects import Suspect
 
 _SUSPECTS = 10
 
@@ -26,7 +25,7 @@ _SUSPECTS = 10
 @click.option("--against", metavar="VERSION", help="Compare with this version on the same images.")
 @click.option("--split", metavar="NAME", help="Measure on this part of DATASET only (train, val).  [default: all]")
 @click.option("--format", "source_format", type=reading.FORMAT, help="Format of DATASET.  [default: found out]")
-@reading.of_formats("read", "labels", "label_config", "annotations")
+@reading.of_formats("read", "labels", "label_config", "annotations", "attribute")
 @click.option(
     "--images-from",
     "--images",
@@ -151,7 +150,7 @@ def _print(found: Assessment) -> None:
     if found.suspects:
         click.echo(f"\n{len(found.suspects)} suspicious label(s), the likeliest first:")
         for suspect in found.suspects[:_SUSPECTS]:
-            click.echo(_suspect(suspect))
+            click.echo(f"  {suspect.image}: {suspect.said}")
         if len(found.suspects) > _SUSPECTS:
             click.echo("  --report DIR draws them, --json lists them all")
 
@@ -176,11 +175,3 @@ def _estimate(value: Estimate | None) -> str:
     if value is None:
         return "-"
     return f"{value.value:.3f}" + ("" if value.low is None else f"  ({value.low:.3f} to {value.high:.3f})")
-
-
-def _suspect(suspect: Suspect) -> str:
-    box = ", ".join(map(str, suspect.box))
-    return (
-        f"  {suspect.image}: {suspect.label} looks like {suspect.predicted} ({suspect.confidence:.0%} sure, "
-        f"{suspect.pixels:,} pixels; left, top, width, height {box})"
-    )

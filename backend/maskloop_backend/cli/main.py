@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
     "retrain": ("maskloop_backend.cli.retrain", "Make a better model of what annotators corrected, or change nothing."),
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
+    "review": ("maskloop_backend.cli.review", "Find labels of a project that should be looked at again."),
     "rank": ("maskloop_backend.cli.rank", "Tell which images to label first."),
     "simulate": ("maskloop_backend.cli.simulate", "Find out which strategy saves most labels on your data."),
     "label": ("maskloop_backend.cli.label", "Label whole datasets: a folder, a bucket, whatever fails on the way."),

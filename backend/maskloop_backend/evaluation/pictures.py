@@ -64,21 +64,33 @@ def framed(picture: Pixels, box: Box) -> Pixels:
         box: left, top, width, height.
     """
     left, top, width, height = box
+    canvas = boxed(picture, [box])
+    around = max(32, width // 2, height // 2)
+    return canvas[max(0, top - around) : top + height + around, max(0, left - around) : left + width + around]
+
+
+def boxed(picture: Pixels, boxes: Sequence[Box]) -> Pixels:
+    """Return a picture, uint8 (H, W, 3), with boxes (left, top, width, height) framed in white and black."""
     canvas = picture.copy()
+    for box in boxes:
+        _frame(canvas, box)
+    return canvas
+
+
+def _frame(canvas: Pixels, box: Box) -> None:
+    left, top, width, height = box
     for margin, value in ((1, 255), (2, 0)):
         rows, columns = (top - margin, top + height - 1 + margin), (left - margin, left + width - 1 + margin)
         ys, xs = (
             np.arange(max(0, low), min(size, high + 1))
-            for (low, high), size in zip((rows, columns), picture.shape[:2], strict=True)
+            for (low, high), size in zip((rows, columns), canvas.shape[:2], strict=True)
         )
         for row in rows:
-            if 0 <= row < picture.shape[0]:
+            if 0 <= row < canvas.shape[0]:
                 canvas[row, xs] = value
         for column in columns:
-            if 0 <= column < picture.shape[1]:
+            if 0 <= column < canvas.shape[1]:
                 canvas[ys, column] = value
-    around = max(32, width // 2, height // 2)
-    return canvas[max(0, top - around) : top + height + around, max(0, left - around) : left + width + around]
 
 
 def data_uri(picture: Pixels, longest: int = LONGEST) -> str:

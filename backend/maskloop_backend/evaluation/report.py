@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskloop_converters import __version__
 from maskloop_converters.atomic import atomic_directory, check_free
 from maskloop_converters.errors import OutputExistsError
-from maskloop_converters.samples import Color
+from maskloop_converters.samples import Color, LabelSet
 
 from ..inference.prediction import Segmenter
 from ..training.dataset import Examples
+from ..training.metrics import VOID
 from ..web.rendering import render
 from . import pictures
 from . import report_values as values
 from .assessment import Assessment, by_image
+from .disagreement import Disagreement
 from .gate import Decision
 from .measurement import Measurement
 
@@ -30,6 +34,8 @@ JSON = "report.json"
 DRAWN = 8
 DRAWN_SUSPECTS = 24
 LISTED_SUSPECTS = 100
+# Suspicious areas of one image that are named.
+_SAID = 3
 _CROP = 320
 
 
@@ -179,16 +185,91 @@ def write_gate_report(
     return _write(directory, "gate.html", f"{candidate.version}: {verdict.lower()}", page, document, overwrite=True)
 
 
-def check_place(directory: Path, source: Path, *, overwrite: bool) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewedImage:
+    """An image whose labels a version disagrees with.
+
+    Attributes:
+        found: how much.
+        version: its name.
+        image: uint8 (H, W, 3) RGB.
+        target: uint8 (H, W), channels of the labels, or VOID.
+        predicted: uint8 (H, W), the same channels.
+        judged: bool (H, W), where the two can be compared.
+    """
+
+    found: Disagreement
+    version: str
+    image: pictures.Pixels
+    target: pictures.Pixels
+    predicted: pictures.Pixels
+    judged: NDArray[np.bool_]
+
+
+def write_review(
+    directory: Path,
+    source: str,
+    figures: Mapping[str, Any],
+    drawn: Sequence[ReviewedImage],
+    labels: LabelSet,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write which labels should be looked at again: report.html with pictures, and report.json.
+
+    Args:
+        directory: to make, there whole or not at all.
+        source: what the labels are called.
+        figures: JSON values: 'tasks' with 'rank', 'task', 'score', 'version' and 'images', 'confirmed', 'not_judged',
+            'notes'.
+        drawn: the images that are drawn, the most urgent first.
+        labels: of the targets.
+        overwrite: replace what is there.
+
+    Returns:
+        the HTML file.
+
+    Raises:
+        OutputExistsError: the directory has content and may not be replaced.
+    """
+    colors = pictures.class_colors(labels)
+    shown = []
+    for one in drawn:
+        judged = np.where(one.judged, one.target, np.uint8(VOID))
+        boxes = [suspect.box for suspect in one.found.suspects]
+        parts = [
+            ("labelled", pictures.boxed(pictures.overlay(one.image, one.target, colors), boxes)),
+            ("predicted", pictures.boxed(pictures.overlay(one.image, one.predicted, colors), boxes)),
+            ("they disagree", pictures.mistakes(one.image, judged, one.predicted)),
+        ]
+        told = "; ".join(
+            [f"{one.found.share:.1%} of the pixels differ ({one.found.weighted:.1%} weighted)", f"by {one.version}"]
+            + [suspect.said for suspect in one.found.suspects[:_SAID]]
+        )
+        shown.append(values.figure(f"task {one.found.image}", told, parts))
+    page = {
+        "heading": f"Labels of {source} to look at again",
+        "figures": figures,
+        "rows": values.review_rows(figures["tasks"][:LISTED_SUSPECTS]),
+        "legend": [(label.name, values.css(color)) for label, color in zip(labels.classes, colors, strict=False)],
+        "marks": values.marks({"labels and model disagree": pictures.BAD}),
+        "shown": shown,
+    }
+    return _write(
+        directory, "review.html", f"{source}: review", page, {"source": source, **figures}, overwrite=overwrite
+    )
+
+
+def check_place(directory: Path, source: Path | None, *, overwrite: bool) -> None:
     """Raise OutputExistsError where a report may not go, before work that would be for nothing.
 
     Args:
         directory: of the report.
-        source: what is read for it: nothing is written there.
+        source: what is read for it: nothing is written there; None where it is no file.
         overwrite: an older report may be replaced; anything else in ``directory`` may not.
     """
     check_free(directory, overwrite)
-    if source.resolve() in (directory.resolve(), *directory.resolve().parents):
+    if source is not None and source.resolve() in (directory.resolve(), *directory.resolve().parents):
         raise OutputExistsError(
             f"{directory} is in the dataset {source} itself; nothing was written: give a folder outside"
         )

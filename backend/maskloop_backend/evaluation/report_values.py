@@ -202,6 +202,27 @@ def suspect_rows(suspects: Sequence[Suspect]) -> list[tuple[str, ...]]:
     ]
 
 
+def review_rows(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row a task that should be looked at again, from its JSON values."""
+    rows = []
+    for one in tasks:
+        worst = one["images"][0]
+        known = [(name, value) for name, value in worst["iou"].items() if value is not None]
+        rows.append(
+            {
+                "rank": one["rank"],
+                "task": one["task"],
+                "score": f"{one['score']:.3f}",
+                "share": f"{worst['share']:.1%}",
+                "weighted": f"{worst['weighted']:.1%}",
+                "suspects": len(worst["suspects"]),
+                "iou": ", ".join(f"{name} {value:.2f}" for name, value in sorted(known, key=lambda item: item[1])),
+                "version": one["version"],
+            }
+        )
+    return rows
+
+
 def legend(measurement: Measurement, colors: Sequence[Color]) -> list[tuple[str, str]]:
     """Return the classes with their colours."""
     names = [*measurement.labels, *(["class that the dataset lacks"] if measurement.foreign else [])]

@@ -48,6 +48,15 @@ class Suspect:
     confidence: float
     score: float
 
+    @property
+    def said(self) -> str:
+        """What people are told of it, without the image."""
+        box = ", ".join(map(str, self.box))
+        return (
+            f"{self.label} looks like {self.predicted} ({self.confidence:.0%} sure, {self.pixels:,} pixels; left, top, "
+            f"width, height {box})"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {

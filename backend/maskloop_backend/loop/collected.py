@@ -10,6 +10,8 @@ from maskloop_converters.errors import DataError
 from maskloop_converters.report import Tally
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
+from ..evaluation.merged import Merged
+from ..inference.prediction import Segmenter
 from ..training.merging import Merging
 
 Role = Literal["corrected", "manual", "accepted"]
@@ -87,3 +89,13 @@ def role_of(origins: Sequence[str | None], *, derived: bool, removed: bool = Fal
 def as_dataset(collected: Collected, samples: Sequence[Sample]) -> Dataset:
     """Return samples of a collection as a dataset."""
     return Dataset(collected.labels, samples, count=len(samples))
+
+
+def as_drawn(segmenter: Segmenter, collected: Collected) -> Segmenter:
+    """Return a version as the labels of a collection show it, where these stand for several of its classes."""
+    merging = collected.merging
+    if merging is None or merging.trivial:
+        return segmenter
+    names = [label.name for label in merging.labels.classes]
+    pairs = zip(merging.classes.classes, merging.into, strict=True)
+    return Merged(segmenter, {label.name: names[into] for label, into in pairs})

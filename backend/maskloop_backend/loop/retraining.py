@@ -25,7 +25,6 @@ from ..evaluation.assessment import assess
 from ..evaluation.comparison import compare
 from ..evaluation.gate import Decision, decide
 from ..evaluation.measurement import Measurement, MeasurementError, channel_map, measure
-from ..evaluation.merged import Merged
 from ..evaluation.report import write_gate_report, write_report
 from ..inference.prediction import Segmenter
 from ..inference.predictor import Predictor
@@ -43,7 +42,7 @@ from ..training.recipes import recipe
 from ..training.settings import TrainingSettings
 from ..training.trainer import train
 from .changes import Change, channels, summary
-from .collected import Collected, CorrectionsError, Role, as_dataset
+from .collected import Collected, CorrectionsError, Role, as_dataset, as_drawn
 from .corrections import from_dataset, from_export, from_project
 from .holdout import SHARE, Holdout, project_directory
 from .in_use import lost
@@ -261,6 +260,7 @@ class _Retraining:
             gate = judging.decision
             return {
                 "effort": self.plan.effort,
+                "project": self.project,
                 "images": counts,
                 "annotators_changed": short,
                 "gate": {"promote": gate.promote, "reason": gate.reason, "rule": gate.rule, "against": judging.serving},
@@ -373,7 +373,7 @@ class _Retraining:
         served = _segmenter(self.registry, self.registry.serving(self.project))
         if served is None or not others:
             return changes
-        serving = _as_drawn(served, collected)
+        serving = as_drawn(served, collected)
         try:
             table = channel_map(serving, collected.labels)
         except MeasurementError as error:
@@ -453,7 +453,7 @@ class _Judging:
         self._labels = bundle.labels
         serving = _segmenter(self._registry, self.serving)
         both = [Predictor(bundle), *([] if serving is None else [serving])]
-        self._segmenters = [_as_drawn(segmenter, self._collected) for segmenter in both]
+        self._segmenters = [as_drawn(segmenter, self._collected) for segmenter in both]
         steps = len(self._segmenters) * len(self._examples)
         self._measured = []
         for number, segmenter in enumerate(self._segmenters):
@@ -587,16 +587,6 @@ def _emphasis(collected: Collected, learned: Sequence[Sample]) -> Emphasis:
 
 def _segmenter(registry: Registry, version: str | None) -> Predictor | None:
     return None if version is None else Predictor(registry.load(version))
-
-
-def _as_drawn(segmenter: Segmenter, collected: Collected) -> Segmenter:
-    """Return a version as the labels show it, where these stand for several of its classes."""
-    merging = collected.merging
-    if merging is None or merging.trivial:
-        return segmenter
-    names = [label.name for label in merging.labels.classes]
-    pairs = zip(merging.classes.classes, merging.into, strict=True)
-    return Merged(segmenter, {label.name: names[into] for label, into in pairs})
 
 
 def _parent(registry: Registry, plan: Plan, project: int | None) -> Bundle | None:

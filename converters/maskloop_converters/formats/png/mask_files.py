@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,7 +17,47 @@ MASK_SUFFIXES = frozenset({".png", ".gif", ".tif", ".tiff", ".bmp"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def read_pixels(path: Path, where: str, size: tuple[int, int] | None = None) -> png.PngImage:
+class MaskSource(Protocol):
+    """Where a mask's bytes are: a file, or what stands for one in a larger file."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for errors."""
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends in, the dot included."""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMask:
+    """A mask that lies in a row of a larger file.
+
+    Attributes:
+        name: what it is called there.
+        data: the encoded mask.
+    """
+
+    name: str
+    data: bytes
+
+    @property
+    def suffix(self) -> str:
+        """Nothing: the bytes say what it is."""
+        return ""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded mask."""
+        return self.data
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_pixels(path: MaskSource, where: str, size: tuple[int, int] | None = None) -> png.PngImage:
     """Return the pixels of a mask file as they are stored: indices of a palette, grey numbers or colours.
 
     Args:

@@ -282,7 +282,7 @@ def _indexed_sample(
             regions = [_with_edge(region, alpha) for region, alpha in zip(regions, binary, strict=True)]
     else:
         mask = root / relative_path(str(record["mask"]), where)
-        regions, masks = _of_label_map(regions, decode, mask, (height, width), where)
+        regions, masks = decode.listed(regions, mask, (height, width), where)
     extra = attributes(record.get("attributes"), where)
     return Sample(sample_id, ref, masks, tuple(regions), extra)
 
@@ -338,16 +338,3 @@ def _with_edge(region: Region, alpha: NDArray[np.uint8]) -> Region:
         edge,
         region.attributes,
     )
-
-
-def _of_label_map(
-    regions: list[Region], decode: Decoder, path: Path, size: tuple[int, int], where: str
-) -> tuple[list[Region], RunList]:
-    """Return the listed regions with their pixels; classes that somebody painted later come behind them."""
-    ids, masks = decode.regions(path, size, where, keep={region.label for region in regions})
-    rows = {label: k for k, label in enumerate(ids)}
-    listed = {region.label for region in regions}
-    regions = [*regions, *(Region(label) for label in ids if label not in listed)]
-    nothing = RunList.from_rows([np.array([size[0] * size[1]])], height=size[0], width=size[1])
-    masks = RunList.concatenate([masks, nothing])
-    return regions, masks.select([rows.get(region.label, len(rows)) for region in regions])
