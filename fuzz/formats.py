@@ -30,10 +30,12 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from mutations import mutate, mutate_document, mutate_text
 
 import maskloop_converters as mc
+from foreign_files import MAKERS
 from maskloop_converters.errors import MaskloopError
 from maskloop_converters.formats.huggingface.library import library
 from maskloop_converters.registry import FORMATS
@@ -100,7 +102,9 @@ def dataset(overlapping: bool) -> mc.Dataset:
 
 def seeds(name: str, folder: Path) -> list[Seed]:
     found = []
-    for number, options in enumerate(WRITTEN[name]):
+    for number, save in enumerate(MAKERS.get(name, ())):
+        found.append(Seed(tree(save(folder / str(number))), ""))
+    for number, options in enumerate(WRITTEN.get(name, ())):
         for overlapping in (False, True):
             path = folder / f"{number}-{overlapping}"
             mc.write(dataset(overlapping), path, name, **options)
