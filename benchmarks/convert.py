@@ -34,7 +34,7 @@ from PIL import Image
 
 import maskloop_converters as mc
 from maskloop_converters.codecs import png
-from maskloop_converters.registry import FORMATS
+from maskloop_converters.registry import TARGETS
 
 PACKAGES = [str(Path(__file__).resolve().parents[1] / name) for name in ("converters", "backend")]
 NAMES = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "person", "bicycle", "void"]
@@ -216,10 +216,10 @@ def memory(sizes: list[int], folder: Path, maps: list[Path]) -> None:
     """Convert each size from each format to each other one, every conversion in a process of its own."""
     shown = [f"{n:,} samples: peak MB | samples/s" for n in sizes]
     print("| from | to | " + " | ".join(shown) + " |\n" + "|---" * (2 + 2 * len(sizes)) + "|")
-    for source in FORMATS:
+    for source in TARGETS:
         for n in sizes:
             mc.write(scenes(folder, maps, n, len(NAMES)), folder / f"{source}-{n}", source)
-        for to in (b for a, b in permutations(FORMATS, 2) if a == source):
+        for to in (b for a, b in permutations(TARGETS, 2) if a == source):
             cells = []
             for n in sizes:
                 line = [sys.executable, __file__, "--one", str(folder / f"{source}-{n}"), str(folder / "out"), to]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import resource
 import shutil
@@ -29,11 +30,14 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from mutations import mutate, mutate_document, mutate_text
 
 import maskloop_converters as mc
+from foreign_files import MAKERS
 from maskloop_converters.errors import MaskloopError
+from maskloop_converters.formats.huggingface.library import library
 from maskloop_converters.registry import FORMATS
 
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
@@ -50,6 +54,7 @@ WRITTEN: dict[str, list[dict[str, Any]]] = {
     "cvat": [{}],
     "labelme": [{}],
     "yolo": [{}],
+    "huggingface": [{}],
 }
 
 
@@ -97,7 +102,9 @@ def dataset(overlapping: bool) -> mc.Dataset:
 
 def seeds(name: str, folder: Path) -> list[Seed]:
     found = []
-    for number, options in enumerate(WRITTEN[name]):
+    for number, save in enumerate(MAKERS.get(name, ())):
+        found.append(Seed(tree(save(folder / str(number))), ""))
+    for number, options in enumerate(WRITTEN.get(name, ())):
         for overlapping in (False, True):
             path = folder / f"{number}-{overlapping}"
             mc.write(dataset(overlapping), path, name, **options)
@@ -107,6 +114,8 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 (bare / "maskloop.jsonl").unlink()
                 found.append(Seed(tree(bare), ""))
             found.append(Seed(tree(path), ""))
+    if name == "png":
+        found += [Seed(files, "") for files in layouts_of_others()]
     if name == "labelme":  # as labelme saves it, without what only we read
         for seed in list(found):
             files = {n: LABELME if n.endswith("1.json") else d for n, d in seed.files.items() if n != "labels.json"}
@@ -116,9 +125,71 @@ def seeds(name: str, folder: Path) -> list[Seed]:
             files = {n: b"\n".join(x for x in d.splitlines() if b"<maskloop>" not in x) for n, d in seed.files.items()}
             files["annotations.xml"] = files["annotations.xml"].replace(b"</image>", CVAT_SHAPES + b"</image>")
             found.append(Seed(seed.files | {"annotations.xml": files["annotations.xml"]}, seed.entry))
+    if name == "huggingface":
+        found += [seed for k, own in enumerate(list(found)) for seed in as_others_keep_rows(own, folder / f"rows-{k}")]
     if name == "labelstudio":
         found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
     return found
+
+
+def layouts_of_others() -> Iterator[dict[str, bytes]]:
+    """Yield datasets of releases and exports that we do not write: ADE20K, COCO stuff, Label Studio's brush masks."""
+    y, x = np.indices((14, 17))
+    stuff = (y // 5 + 3 * (x > 9)).astype(np.uint8)
+    channels = np.stack([stuff * 10, stuff + 100, stuff], 2)
+    names = [{"name_ndx": k * 256 + k + 100, "name": f"n{k}"} for k in range(6)]
+    table = json.dumps({"annotation": {"object": names}}).encode()
+    ade = {f"images/training/a/ADE_train_{k}": k for k in range(2)}
+    yield {f"{n}{tail}": data for n in ade
+           for tail, data in ((".jpg", encoded(channels, "JPEG")), ("_seg.png", encoded(channels)), (".json", table))}  # fmt: skip
+    yield {f"images/ADE_train_1{tail}": data for tail, data in (("_seg.png", encoded(channels)), (".jpg", b"no image"))}
+    names_of = "".join(f"{k}: {'unlabeled' if not k else f'thing {k}'}\n" for k in range(183)).encode()
+    yield {
+        "train2017/1.jpg": encoded(channels, "JPEG"),
+        "stuffthingmaps/train2017/1.png": encoded(stuff),
+        "labels.txt": names_of,
+    }
+    yield {"images/train2017/1.jpg": encoded(channels, "JPEG"), "annotations/train2017/1.png": encoded(stuff),
+           "annotations/train2017/1_labelTrainIds.png": encoded(stuff)}  # fmt: skip
+    alpha = (stuff > 2).astype(np.uint8) * 200
+    array = io.BytesIO()
+    np.save(array, alpha)
+    for end, data in ((".png", encoded(alpha)), (".npy", array.getvalue())):
+        tags = (
+            "1-annotation-2-by-3-tag-Road-0",
+            "1-annotation-2-by-3-tag-Road-1",
+            "1-annotation-4-by-3-tag-a-b-0",
+            "7-annotation-9-by--tag-Road-0",
+        )
+        yield {f"task-{tag}{end}": data for tag in tags}
+
+
+def encoded(pixels: np.ndarray[Any, Any], kind: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+def as_others_keep_rows(seed: Seed, folder: Path) -> Iterator[Seed]:
+    """Yield rows without what only we read: Parquet, what save_to_disk leaves, and an imagefolder."""
+    datasets = library()
+    for file, data in seed.files.items():
+        (folder / "own" / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "own" / file).write_bytes(data)
+    (parquet,) = (folder / "own").rglob("*.parquet")
+    options = {"split": "train", "cache_dir": str(folder / "cache"), "keep_in_memory": True}
+    rows = datasets.load_dataset("parquet", data_files=str(parquet), **options).remove_columns("maskloop")
+    rows.to_parquet(folder / "others" / "train.parquet")
+    rows.save_to_disk(folder / "disk")
+    plain = rows.cast_column("image", datasets.Image(decode=False)).cast_column("mask", datasets.Image(decode=False))
+    (folder / "images" / "train" / "m").mkdir(parents=True)
+    lines = []
+    for k, row in enumerate(plain):
+        (folder / "images" / "train" / f"{k}.png").write_bytes(row["image"]["bytes"])
+        (folder / "images" / "train" / "m" / f"{k}.png").write_bytes(row["mask"]["bytes"])
+        lines.append(f'{{"file_name": "{k}.png", "mask_file_name": "m/{k}.png", "weather": "rain"}}\n')
+    (folder / "images" / "train" / "metadata.jsonl").write_text("".join(lines))
+    yield from (Seed(tree(folder / name), "") for name in ("others", "disk", "images"))
 
 
 def tree(root: Path) -> dict[str, bytes]:

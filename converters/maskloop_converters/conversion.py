@@ -18,7 +18,7 @@ from .formats.gate import Gate, SampleWriter
 from .formats.outputs import check_replaceable
 from .formats.reduction import Reduced
 from .options import checked
-from .registry import load_format
+from .registry import load_target
 from .relabel import relabel
 from .report import ErrorPolicy, OnError, Tally, WriteReport
 from .samples import Dataset, Sample
@@ -108,8 +108,8 @@ def convert(
     Args:
         source: file or folder.
         target: the folder or file to make.
-        to: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.FORMATS``).
-        source_format: likewise; None finds out.
+        to: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.TARGETS``).
+        source_format: one of ``registry.FORMATS``; None finds out.
         read_options: of the source format's ``read``.
         write_options: of the target format's ``write``.
         rename: old label name -> new one; onto an existing name merges.
@@ -130,7 +130,7 @@ def convert(
         What was written, lost, skipped and verified.
 
     Raises:
-        FormatError: the source cannot be read; the message names file, record and reason.
+        FormatError: the source cannot be read; the message names file, record and reason. Or the target is read only.
         DataError: there is not one sample.
         TargetError: ``strict``, and something would be lost.
         VerificationError: ``verify``, and something came back different.
@@ -147,6 +147,7 @@ def convert(
         raise OptionError(f"--workers (workers=) is {WORKERS.start} or {WORKERS.stop - 1}, not {workers!r:.80}")
     started = time.perf_counter()
     name = source_format or datasets.detect(source)
+    module = load_target(to)
     options = checked(to, "write", write_options or {})
     policy = ErrorPolicy(on_error)
     dataset = relabel(
@@ -158,9 +159,7 @@ def convert(
     with staged(target, overwrite=overwrite) as aside:
         with ExitStack() as stack:
             parts = {
-                part: _Part(
-                    head, stack.enter_context(load_format(to).opening(head, aside / part, **options)), to, options
-                )
+                part: _Part(head, stack.enter_context(module.opening(head, aside / part, **options)), to, options)
                 for part, head in heads.items()
             }
             gates = {part: Gate(head.labels, policy) for part, head in heads.items()}
@@ -171,7 +170,7 @@ def convert(
                 part = part_of[number] if split else ""
                 if gates[part].write(sample, parts[part] if verify else parts[part].writer):
                     counter.step(sample)
-        if split and (join_parts := getattr(load_format(to), "join_parts", None)):
+        if split and (join_parts := getattr(module, "join_parts", None)):
             join_parts(aside, heads, options)
         report.parts = {part: own.writer.report for part, own in parts.items()}
         report.skipped.merge(dataset.skipped)

@@ -10,7 +10,7 @@ from .errors import FormatError
 from .formats import parts
 from .formats.gate import Gate
 from .formats.outputs import check_replaceable
-from .registry import FORMATS, load_format
+from .registry import FORMATS, load_format, load_target
 from .report import ErrorPolicy, OnError, WriteReport
 from .samples import Dataset
 
@@ -101,21 +101,23 @@ def write(
     Args:
         dataset: is read once, a sample at a time.
         path: the folder or file to make; it appears whole or not at all.
-        format: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.FORMATS``).
+        format: 'png', 'coco', 'tfrecord', 'labelstudio', ... (``registry.TARGETS``).
         on_error: 'fail' stops at the first sample that cannot be written and read again (regions and masks of different
             number, an id that stands twice, an unknown label, ...), 'skip' leaves it out and counts it.
         **options: of the format's own ``write``, e.g. ``overwrite``, ``images``, ``masks``, ``schema``.
 
     Raises:
+        FormatError: a format that is read only.
         DataError: a sample that cannot be written; the message names it and the reason.
         OutputExistsError: something is there already and ``overwrite`` was not given, or it is not maskloop's.
         OptionError: the format has no such option, or its value is wrong.
     """
     policy = ErrorPolicy(on_error)
+    module = load_target(format)
     own = format_options.checked(format, "write", options)
     if own.get("overwrite"):
         check_replaceable(Path(path))
-    with load_format(format).opening(dataset, Path(path), **own) as writer:
+    with module.opening(dataset, Path(path), **own) as writer:
         Gate(dataset.labels, policy).write_all(dataset, writer)
     report: WriteReport = writer.report
     report.skipped.merge(policy.skipped)

@@ -19,7 +19,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import OptionError
-from .registry import FORMATS, load_format
+from .registry import FORMATS, READ_ONLY, load_format
 from .samples import LabelSet
 
 #: What is done with a dataset: the functions of a format's module that take options.
@@ -100,7 +100,9 @@ class Declared:
 
 
 def declared(format_name: str, action: Action) -> dict[str, Declared]:
-    """Return the options of a format's ``read`` or ``write`` by keyword, in its own order."""
+    """Return the options of a format's ``read`` or ``write`` by keyword, in its own order; none where it is not written."""
+    if action == "write" and format_name in READ_ONLY:
+        return {}
     function: Callable[..., Any] = inspect.unwrap(getattr(load_format(format_name), _FUNCTIONS[action]))
     hints = get_type_hints(function, include_extras=True)
     found = {}

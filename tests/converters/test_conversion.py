@@ -22,7 +22,7 @@ from maskloop_converters.errors import (
     TargetError,
     VerificationError,
 )
-from maskloop_converters.registry import FORMATS
+from maskloop_converters.registry import FORMATS, TARGETS
 from maskloop_converters.relabel import relabel
 from maskloop_converters.samples import Label, LabelSet
 from maskloop_converters.splitting import drawn_parts
@@ -41,7 +41,7 @@ def same(a: mc.Dataset, b: mc.Dataset) -> None:
         assert [a.labels.by_id(r.label).name for r in x.regions] == [b.labels.by_id(r.label).name for r in y.regions]
 
 
-@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("to", sorted(TARGETS))
 def test_every_format_is_written_detected_and_verified(png_dataset: Path, tmp_path: Path, to: str) -> None:
     report = mc.convert(png_dataset, tmp_path / "out", to, verify=True)
     assert (report.source_format, report.target_format, report.verified) == ("png", to, 2)
@@ -60,7 +60,7 @@ def seen(sample: mc.Sample, labels: mc.LabelSet) -> list[list[str]]:
     return [[names.get(k, "") for k in row] for row in sample.label_map(labels).tolist()]
 
 
-@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("to", sorted(TARGETS))
 def test_bytes_do_not_depend_on_the_number_of_workers(make: MakeDataset, tmp_path: Path, to: str) -> None:
     mc.write(make(40), tmp_path / "source", "png")
     for workers in (1, 2):
@@ -133,14 +133,14 @@ def test_existing_output_is_kept_unless_overwrite(png_dataset: Path, tmp_path: P
     assert tree(tmp_path / "out") == {"precious.txt": b"mine"}
 
 
-@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("to", sorted(TARGETS))
 @pytest.mark.parametrize("split", [(), (50, 50)])
 def test_overwriting_replaces_what_maskloop_wrote_and_nothing_else(
     png_dataset: Path, tmp_path: Path, to: str, split: tuple[float, ...]
 ) -> None:
     out = tmp_path / "out"
     mc.convert(png_dataset, out, to, split=split)
-    for again in sorted(FORMATS):
+    for again in sorted(TARGETS):
         mc.convert(png_dataset, out, again, split=split, overwrite=True)
     mc.convert(png_dataset, out, to, split=split, overwrite=True)
     (out / "notes.txt").write_text("mine")
@@ -158,7 +158,7 @@ def test_folders_above_an_output_that_failed_go_away(png_dataset: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("to", sorted(TARGETS))
 def test_parts_are_one_dataset_at_their_place(make: MakeDataset, tmp_path: Path, to: str) -> None:
     mc.write(make(12), tmp_path / "source", "png")
     mc.convert(tmp_path / "source", tmp_path / "out", to, split=(50, 25, 25), seed=3, verify=True)
@@ -184,7 +184,7 @@ class Counted:
             yield sample
 
 
-@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("to", sorted(TARGETS))
 def test_the_source_is_decoded_once(
     make: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:

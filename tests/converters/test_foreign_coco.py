@@ -17,7 +17,7 @@ from pycocotools import mask as pycoco
 import maskloop_converters as mc
 from maskloop_converters.cli.convert import command
 from maskloop_converters.errors import DataError, FormatError, TargetError
-from maskloop_converters.registry import FORMATS
+from maskloop_converters.registry import TARGETS
 from maskloop_converters.report import Tally
 
 FILES = Path(__file__).parents[1] / "fixtures" / "foreign" / "coco"
@@ -239,7 +239,7 @@ def test_a_bad_record_of_the_index_is_skipped_not_the_file(tmp_path: Path, name:
     assert said.counts == {"annotations skipped": 1}
 
 
-@pytest.mark.parametrize("to", [name for name in FORMATS if name != "yolo"])  # has no place for ids
+@pytest.mark.parametrize("to", [name for name in TARGETS if name != "yolo"])  # has no place for ids
 def test_parts_that_number_their_labels_differently_are_joined_by_name(tmp_path: Path, to: str) -> None:
     """A class that one part lacks shifts the numbers of the others: names say which is which."""
     lists = {"train": [(1, "car"), (2, "bus")], "val": [(1, "bus"), (3, "sign")]}
@@ -331,7 +331,7 @@ def test_a_file_names_no_image_outside_its_folders(tmp_path: Path) -> None:
             assert sample.image.source is None
 
 
-@pytest.mark.parametrize("to", [name for name in FORMATS if name != "yolo"])  # has no place for ids
+@pytest.mark.parametrize("to", [name for name in TARGETS if name != "yolo"])  # has no place for ids
 def test_fields_of_categories_survive_a_new_name(tmp_path: Path, to: str) -> None:
     document = one(categories=[{"id": 1, "name": "car", "supercategory": "vehicle", "skeleton": [float("nan")]}] * 2)
     (tmp_path / "x.json").write_text(json.dumps(document))

@@ -15,7 +15,7 @@ from typing import Any
 from maskloop_converters.errors import OptionError
 from maskloop_converters.formats.gate import Gate, SampleWriter
 from maskloop_converters.options import checked
-from maskloop_converters.registry import load_format
+from maskloop_converters.registry import load_target
 from maskloop_converters.samples import Dataset, LabelSet
 
 from ..inference import doubt
@@ -84,7 +84,7 @@ class DatasetDestination:
         self, head: Dataset, manifest: Manifest, place: Path, options: Mapping[str, Any]
     ) -> Iterator[DatasetWriter]:
         """Make a shard's files; none where no image could be labelled."""
-        with storage.refusals(str(place)), load_format(self.format).opening(head, place, **options) as writer:
+        with storage.refusals(str(place)), load_target(self.format).opening(head, place, **options) as writer:
             yield DatasetWriter(self, manifest, writer)
             if not manifest.images:
                 raise _NothingError

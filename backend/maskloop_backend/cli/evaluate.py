@@ -25,7 +25,7 @@ _SUSPECTS = 10
 @click.option("--against", metavar="VERSION", help="Compare with this version on the same images.")
 @click.option("--split", metavar="NAME", help="Measure on this part of DATASET only (train, val).  [default: all]")
 @click.option("--format", "source_format", type=reading.FORMAT, help="Format of DATASET.  [default: found out]")
-@reading.of_formats("read", "labels", "label_config", "annotations")
+@reading.of_formats("read", "labels", "label_config", "annotations", "attribute")
 @click.option(
     "--images-from",
     "--images",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command
 @click.argument("source", metavar="SOURCE", required=False)
 @click.argument("destination", metavar="DEST", required=False)
-@click.option("--to", "format_name", type=converter_options.FORMAT, help="Format of DEST.")
+@click.option("--to", "format_name", type=converter_options.TARGET, help="Format of DEST.")
 @click.option(
     "--from",
     "source_format",
@@ -226,7 +226,7 @@ def command(
     if project.project_of(destination) is not None:
         raise click.UsageError("import the images into the project first; then: maskloop label project:ID")
     if format_name is None:
-        raise click.UsageError(f"say with --to what format DEST gets: {', '.join(converter_options.FORMAT.choices)}")
+        raise click.UsageError(f"say with --to what format DEST gets: {', '.join(converter_options.TARGET.choices)}")
     model = Model(home, _version(home, version), runtime, precision, edges)
     with converter_options.usage_errors():
         request = labelling.Request(

@@ -169,7 +169,7 @@ def command(
     from ..studio.client import StudioClient
     from ..studio.errors import http_address
     from ..studio.images import ImageFetcher
-    from ..training.trainer import TrainingInterrupted
+    from ..training.outcome import TrainingInterrupted
 
     settings = {key: value for key, value in overrides.items() if value is not None}
     if shrink_perturb is not None:

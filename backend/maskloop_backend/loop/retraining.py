@@ -37,9 +37,10 @@ from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
 from ..training.batches import Emphasis
 from ..training.dataset import Examples
+from ..training.outcome import TrainingResult
 from ..training.recipes import recipe
 from ..training.settings import TrainingSettings
-from ..training.trainer import TrainingResult, train
+from ..training.trainer import train
 from .changes import Change, channels, summary
 from .collected import Collected, CorrectionsError, Role, as_dataset, as_drawn
 from .collecting import Counting

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
-@click.option("--to", required=True, type=options.FORMAT, help="Format of DST.")
+@click.option("--to", required=True, type=options.TARGET, help="Format of DST.")
 @options.source_format
 @options.of_formats("read")
 @click.option("--map", "renames", multiple=True, metavar="OLD=NEW", help="Rename a label; onto an existing one merges.")
@@ -72,7 +72,9 @@ def command(
     quiet: bool,
     **of_formats: Any,
 ) -> None:
-    """Convert masks between PNG, COCO RLE, TFRecord, Label Studio, CVAT, labelme and YOLO, without losing a pixel.
+    """Convert masks between PNG, COCO RLE, TFRecord, Label Studio, CVAT, labelme, YOLO and Hugging Face, without losing a pixel.
+
+    SA-1B's and VIA's JSON are read.
 
     SRC and DST are files or folders; - is standard input or output for JSON. What DST cannot hold is counted and said.
     DST appears whole or not at all.

@@ -11,10 +11,11 @@ import click
 
 from ..errors import DataError, OptionError
 from ..options import Action, Declared, declared
-from ..registry import FORMATS
+from ..registry import FORMATS, TARGETS
 from ..report import SKIP_ADVICE
 
 FORMAT = click.Choice(list(FORMATS))
+TARGET = click.Choice(list(TARGETS))
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 source_format = click.option("--from", "source_format", type=FORMAT, help="Format of SRC.  [default: found out]")
@@ -82,7 +83,8 @@ def _everywhere(action: Action) -> dict[str, dict[str, Declared]]:
 
 def _option(action: Action, name: str, formats: Mapping[str, Declared]) -> Callable[[_Command], _Command]:
     first = next(iter(formats.values()))
-    kwargs: dict[str, Any] = {"default": None, "help": _help(formats)}
+    everyone = FORMATS if action == "read" else TARGETS
+    kwargs: dict[str, Any] = {"default": None, "help": _help(formats, len(everyone))}
     if first.kind is bool:
         kwargs["is_flag"] = True
     else:
@@ -107,7 +109,7 @@ def _type(formats: Mapping[str, Declared]) -> click.ParamType[Any]:
     return click.STRING
 
 
-def _help(formats: Mapping[str, Declared]) -> str:
+def _help(formats: Mapping[str, Declared], everyone: int) -> str:
     """Return what is said of an option: once, where all formats have it and say the same; else by format."""
     texts: dict[str, list[str]] = {}
     for format_name, option in formats.items():
@@ -115,6 +117,4 @@ def _help(formats: Mapping[str, Declared]) -> str:
         if option.choices and len({other.choices for other in formats.values()}) > 1:
             text = f"{', '.join(filter(None, option.choices))}: {text[0].lower()}{text[1:]}"
         texts.setdefault(text, []).append(format_name)
-    return " ".join(
-        text if len(names) == len(FORMATS) else f"{', '.join(names)}: {text}" for text, names in texts.items()
-    )
+    return " ".join(text if len(names) == everyone else f"{', '.join(names)}: {text}" for text, names in texts.items())

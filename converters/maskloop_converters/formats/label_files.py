@@ -38,6 +38,7 @@ LABEL_FILES = (
     *("label_colors.txt", "label_names.txt", "dataset_meta.json", "class_dict.csv", "labels.csv", "classes.csv"),
     *("_classes.csv", "classes.json", "objectinfo150.txt", "codes.txt", "names.txt", "obj.names", "data.yaml"),
     *("data.yml", "config_v2.0.json", "config_v1.2.json", "config.json", "labelmap.pbtxt", "label_map.txt"),
+    "id2label.json",
 )
 # What lists that we cannot know may be called.
 _LOOKS_LIKE_A_LIST = re.compile(

@@ -11,6 +11,9 @@ from .coco.extras import KEY
 from .cvat.reader import FILE as CVAT_FILE
 from .data_yaml import CONFIG as YOLO_CONFIG
 from .data_yaml import MARK as YOLO_MARK
+from .huggingface.files import DATA as ROWS
+from .huggingface.files import LABELS as ROW_LABELS
+from .huggingface.files import OWN as ROWS_KEY
 from .labelme.reader import LABELS as LABELME_LABELS
 from .labelme.reader import listed_files as labelme_files
 from .labelstudio.files import CONFIG, TASKS
@@ -77,6 +80,9 @@ def _foreign(path: Path) -> Iterator[Path]:
         yield from _others((e for e in entries if not records.is_shard(e.name)), _RECORDS)
     elif _says(path / YOLO_CONFIG, YOLO_MARK) and (path / "labels").is_dir():
         yield from _others(entries, _YOLO)
+    elif _says(path / ROW_LABELS, f'"{ROWS_KEY}"'):
+        yield from _others(entries, {ROW_LABELS, ROWS})
+        yield from (entry for entry in sorted((path / ROWS).glob("*")) if entry.suffix != ".parquet")
     elif (files := labelme_files(path)) is not None:
         # images and their files lie side by side, wherever the samples' names say
         yield from _beside_labelme(path, files)

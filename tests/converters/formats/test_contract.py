@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from maskloop_converters import convert
+from foreign_files import MAKERS
+from maskloop_converters import convert, write
 from maskloop_converters import datasets as read_anywhere
 from maskloop_converters.codecs.tfexample import RecordWriter, read_records
-from maskloop_converters.errors import DataError, LabelError, OutputExistsError
+from maskloop_converters.errors import DataError, FormatError, LabelError, OutputExistsError
 from maskloop_converters.masks import RunList
-from maskloop_converters.registry import FORMATS, load_format
+from maskloop_converters.registry import FORMATS, READ_ONLY, TARGETS, load_format
 from maskloop_converters.report import WriteReport
 from maskloop_converters.samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 
@@ -63,6 +64,7 @@ VARIANTS = {
         "labelstudio": Variant("labelstudio", {}),
         "cvat": Variant("cvat", {}),
         "labelme": Variant("labelme", {}),
+        "huggingface": Variant("huggingface", {}),
         "labelstudio-predictions": Variant("labelstudio", {"kind": "predictions", "encoding": "bitmask"}),
     }.items()
     if variant.there
@@ -595,7 +597,7 @@ def test_parts_of_a_reducing_format_are_one_dataset(tmp_path: Path, variant: str
 # The formats whose images may be elsewhere.
 REFERRING = [
     name
-    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme")
+    for name in ("png", "png-binary", "coco", "coco-panoptic", "labelstudio", "cvat", "labelme", "huggingface")
     if name in VARIANTS
 ]
 
@@ -625,3 +627,99 @@ def test_images_are_looked_for_where_the_user_says(tmp_path: Path, variant: str)
     (tmp_path / "flat" / "1.png").write_bytes(picture(3, 4))
     with pytest.raises(DataError, match=r"/1\.png and .*/1\.png both lead to .*flat/1\.png"):
         list(VARIANTS[variant].read(tmp_path / "out", images_from=tmp_path / "flat"))
+
+
+#: Datasets of the formats that are read only, as other tools save them: a format, and a function that saves one.
+FOREIGN = [(name, save) for name, makers in MAKERS.items() for save in makers]
+foreign = pytest.mark.parametrize(("name", "save"), FOREIGN, ids=[save.__name__ for _, save in FOREIGN])
+Saves = Callable[[Path], Path]
+
+
+def test_every_format_is_under_contract() -> None:
+    assert {v.format for v in EVERY.values()} == set(TARGETS)
+    assert set(MAKERS) == READ_ONLY == FORMATS.keys() - set(TARGETS)
+
+
+@foreign
+def test_what_others_saved_is_found_out_by_one_format(tmp_path: Path, name: str, save: Saves) -> None:
+    root = save(tmp_path / "in")
+    assert read_anywhere.detect(root) == name
+    assert [other for other in FORMATS if load_format(other).detect(root) is None] == [name]
+    for file in root.rglob("*.json"):
+        assert read_anywhere.detect(file) == name
+    reason = load_format(name).detect(tmp_path / "nothing")
+    assert reason is not None
+    assert "nothing" in reason
+
+
+@foreign
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_others_saved_goes_through_every_format(tmp_path: Path, variant: str, name: str, save: Saves) -> None:
+    before = read_anywhere.read(save(tmp_path / "in"))
+    samples = list(before)
+    assert before.count == len(samples) == 2
+    assert all(sample.regions and sample.masks.areas().all() for sample in samples)
+    assert list(map(fields_of, before)) == list(map(fields_of, samples))  # a second iteration reads anew
+    assert_same(before, hop(variant, before, tmp_path / "out"))
+
+
+@foreign
+def test_parts_that_others_saved_are_one_dataset(tmp_path: Path, name: str, save: Saves) -> None:
+    for part in ("train", "val"):
+        save(tmp_path / part)
+    dataset = read_anywhere.read(tmp_path, name)
+    assert read_anywhere.splits(tmp_path, name) in ((), ("train", "val"))
+    assert len({sample.id for sample in dataset}) == 4
+
+
+@foreign
+@pytest.mark.parametrize("damage", [truncated, zeroed, emptied])
+def test_a_damaged_file_of_others_is_named_or_does_no_harm(
+    tmp_path: Path, name: str, save: Saves, damage: Callable[[bytes], bytes]
+) -> None:
+    root = save(tmp_path / "in")
+    before = read_anywhere.read(root)
+    samples = list(before)
+    for file, data in files_of(root).items():
+        (root / file).write_bytes(damage(data))
+        error = ""
+        try:
+            assert list(map(fields_of, read_anywhere.read(root, name))) == list(map(fields_of, samples))
+        except DataError as raised:
+            error = str(raised)
+        assert not error or Path(file).name in error or str(root) in error
+        (root / file).write_bytes(data)
+
+
+@foreign
+def test_images_of_others_are_looked_for_where_the_user_says(tmp_path: Path, name: str, save: Saves) -> None:
+    root = save(tmp_path / "in")
+    (tmp_path / "pictures").mkdir()
+    for file in list(root.rglob("*.jpg")):
+        file.rename(tmp_path / "pictures" / file.name)
+    found = list(read_anywhere.read(root, name, images_from=tmp_path / "pictures"))
+    assert [sample.image.source for sample in found] == [tmp_path / "pictures" / s.image.name for s in found]
+    with pytest.raises(DataError, match=r"is not in .*--images-from"):
+        list(read_anywhere.read(root, name, images_from=root))
+
+
+@foreign
+def test_names_of_others_stay_inside_the_dataset(tmp_path: Path, name: str, save: Saves) -> None:
+    root = save(tmp_path / "in")
+    for file in list(root.rglob("*.jpg")):
+        file.rename(tmp_path / file.name)
+    for file in root.rglob("*.json"):
+        file.write_text(re.sub(r'("file_?name": ")', r"\1../", file.read_text()))
+    dataset = read_anywhere.read(root, name, on_error="skip")
+    assert all(sample.image.source is None for sample in dataset)
+    assert all(".." not in sample.image.name for sample in dataset)
+
+
+@pytest.mark.parametrize("name", sorted(READ_ONLY))
+def test_what_is_read_only_is_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FormatError, match=f"{name} is read, not written; written are: png, coco"):
+        write(Dataset(DENSE, DENSE_SAMPLES), tmp_path / "out", name)
+    VARIANTS["coco"].write(Dataset(DENSE, DENSE_SAMPLES), tmp_path / "in")
+    with pytest.raises(FormatError, match=f"{name} is read, not written"):
+        convert(tmp_path / "in", tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -13,7 +13,7 @@ from PIL import Image
 
 import maskloop_converters as mc
 from maskloop_converters.errors import DataError, TargetError
-from maskloop_converters.registry import FORMATS
+from maskloop_converters.registry import TARGETS
 from maskloop_converters.samples import SoftEdge
 
 LABELS = mc.LabelSet.from_names(["road", "car"])
@@ -57,7 +57,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", TARGETS)
 def test_no_writer_takes_what_cannot_be_read_again(tmp_path: Path, to: str, kind: str) -> None:
     bad, message = BAD[kind]
     dataset = mc.Dataset(LABELS, [GOOD, bad, sample("last")])

@@ -37,7 +37,7 @@ from .extras import (
 from .index import ANNOTATIONS_SKIPPED, Index, build
 from .loose import crowd, plain_id, stated_size
 from .loose import number as number_of
-from .segmentation import Counts, check_counts, counts_of, has_mask, masks_of, size_of
+from .segmentation import Counts, counts_of, decoded, has_mask, masks_of, size_of
 
 # Of several kinds of files about the same images, the first kind that is there is read.
 _PREFIXES = ("instances", "panoptic", "person_keypoints", "keypoints", "stuff", "lvis_v1", "lvis")
@@ -303,17 +303,7 @@ class _Part:
                     region = replace(region, id="")  # ids are unique in a sample; that it stood twice is noted
                 seen.add(region.id)
                 found.append((where, region, counts))
-        try:
-            masks = masks_of([counts for _, _, counts in found], *size)
-        except CodecError:
-            good = []
-            for where, region, counts in found:
-                with policy.record(ANNOTATIONS_SKIPPED):
-                    check_counts(counts, *size, where)
-                    good.append((where, region, counts))
-            found = good
-            masks = masks_of([counts for _, _, counts in found], *size)
-        return [region for _, region, _ in found], masks
+        return decoded(found, size, policy, ANNOTATIONS_SKIPPED)
 
     def _segments(
         self, annotations: list[dict[str, Any]], size: tuple[int, int], where: str, policy: ErrorPolicy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from ...codecs import coco_rle
 from ...codecs.polygons import rings
 from ...errors import CodecError, FormatError
 from ...masks import RunList
+from ...report import ErrorPolicy
+from ...samples import Region
 
 Counts = bytes | str | list[int]
 # x, y, x, y: what has less encloses nothing.
@@ -67,6 +70,30 @@ def counts_of(segmentation: Any, height: int, width: int, where: str) -> tuple[C
 def masks_of(counts: list[Counts], height: int, width: int) -> RunList:
     """Return the masks of all counts, in C order."""
     return coco_rle.decode(counts, height, width).reordered("C")
+
+
+def decoded(
+    found: Sequence[tuple[str, Region, Counts]], size: tuple[int, int], policy: ErrorPolicy, kind: str
+) -> tuple[list[Region], RunList]:
+    """Return the regions of an image and their masks, decoded all at once; what is damaged goes to the policy.
+
+    Args:
+        found: of each region its file and record, for the error, what it is, and its counts.
+        size: (height, width).
+        policy: decides what is done with counts that are no mask of this size.
+        kind: what these are counted as.
+    """
+    try:
+        masks = masks_of([counts for _, _, counts in found], *size)
+    except CodecError:
+        good = []
+        for where, region, counts in found:
+            with policy.record(kind):
+                check_counts(counts, *size, where)
+                good.append((where, region, counts))
+        found = good
+        masks = masks_of([counts for _, _, counts in found], *size)
+    return [region for _, region, _ in found], masks
 
 
 def check_counts(counts: Counts, height: int, width: int, where: str) -> None:

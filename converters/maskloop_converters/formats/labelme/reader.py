@@ -17,6 +17,7 @@ from ...report import ErrorPolicy, OnError, Tally
 from ...samples import Dataset, ImageRef, Label, LabelSet, Region, Sample
 from ..image_files import ImageFinder, dataset_name, read_address
 from ..images import ImageInfo, probe
+from ..json_files import LARGEST, ends_of, json_object
 from ..kept_regions import KEY, restored
 from ..label_files import find_label_file, read_labels, with_roles
 from ..labels import label_names
@@ -28,8 +29,6 @@ LABELS, OWN = "labels.json", "labelme"
 SHAPES_SKIPPED = "shapes skipped"
 _NO_AREAS = "shapes that are no areas"
 _NAMELESS = "datasets without a label list, whose labels are the names of their shapes in alphabetical order"
-_HEAD = 1 << 16
-_LARGEST = 1 << 29  # of a file: the image may stand in it
 
 
 def is_labelme(head: str) -> bool:
@@ -94,7 +93,7 @@ def listed_files(path: Path) -> list[Path] | None:
 
 def _own(path: Path) -> dict[str, Any]:
     """Return what we noted in our list of labels; empty where it is not ours."""
-    if not path.is_file() or path.stat().st_size > _LARGEST:
+    if not path.is_file() or path.stat().st_size > LARGEST:
         return {}
     try:
         document = json.loads(path.read_bytes())
@@ -105,15 +104,7 @@ def _own(path: Path) -> dict[str, Any]:
 
 
 def _looks_like_it(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-            if b'"shapes"' not in head and b'"imageData"' in head:  # older versions have the image before the shapes
-                file.seek(max(0, path.stat().st_size - _HEAD))
-                head += file.read(_HEAD)
-    except OSError:
-        return False
-    return is_labelme(head.decode("utf-8", "replace"))
+    return is_labelme(ends_of(path))  # older versions have the image before the shapes
 
 
 def read(
@@ -156,7 +147,7 @@ def _named_by_shapes(files: list[Path]) -> LabelSet:
     names = set()
     for file in files:
         try:
-            shapes = _document(file).get("shapes")
+            shapes = json_object(file).get("shapes")
         except FormatError:
             continue  # is told when it is read
         for shape in shapes if isinstance(shapes, list) else ():
@@ -164,20 +155,6 @@ def _named_by_shapes(files: list[Path]) -> LabelSet:
                 names.add(shape["label"])
     ordered = sorted(names)
     return with_roles([Label(k, name) for k, name in enumerate(ordered)]) if ordered else LabelSet(())
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise FormatError(f"{path}: {path.stat().st_size} bytes are more than a file of labelme has")
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FormatError(f"{path}: cannot read it: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not JSON, perhaps truncated: {error}") from error
-    if not isinstance(document, dict):
-        raise FormatError(f"{path}: expected an object, received {document!r:.80}")
-    return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +181,7 @@ class _Part:
                 yield self._sample(file, elsewhere, policy)
 
     def _sample(self, file: Path, elsewhere: ImageFinder | None, policy: ErrorPolicy) -> Sample:
-        document, where = _document(file), str(file)
+        document, where = json_object(file), str(file)
         shapes = document.get("shapes")
         if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
             raise FormatError(f"{where}: shapes must be a list of objects, received {shapes!r:.80}")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ...errors import FormatError
 from ...report import ErrorPolicy
-from .. import coco, labelme
+from .. import coco, labelme, sa1b, via
+from ..json_files import ends_of
 from .choosing import Choice, Use
 from .config import StudioConfig
 from .results import shapes
@@ -34,6 +35,9 @@ def detect(path: Path) -> str | None:
         return f"{files[0]} is a COCO file"
     if head.startswith("{") and labelme.is_labelme(head):
         return f"{files[0]} is a file of labelme"
+    for named, is_it in (("SA-1B", sa1b.is_sa1b), ("VIA", via.is_via)):
+        if is_it(ends_of(files[0])):
+            return f"{files[0]} is a file of {named}"
     if head.replace(" ", "") in ("[]", "[]\n"):
         return None
     if any(f'"{key}"' in head for key in ("data", "annotations", "predictions", "annotation_id", "result")):

@@ -7,7 +7,6 @@ two readings are possible and differ, nothing is guessed: that is an error which
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,8 @@ from ...masks import RunList
 from ...report import Tally
 from ...samples import Color, LabelSet, Region
 from ..labels import color_table, voc_color
-from .mask_files import read_pixels
+from .entries import Packed
+from .mask_files import MaskSource, read_pixels
 
 #: How palettes and three equal channels are read: what the file leaves no doubt of, always as numbers, as colours.
 Values = Literal["auto", "index", "color"]
@@ -73,8 +73,13 @@ class Decoder:
             if label.color is not None and explicit.count(label.color) == 1
         }
 
+    @property
+    def labels(self) -> LabelSet:
+        """The classes."""
+        return self._labels
+
     def regions(
-        self, path: Path, size: tuple[int, int] | None, where: str, keep: set[int] | None = None
+        self, path: MaskSource, size: tuple[int, int] | None, where: str, keep: set[int] | None = None
     ) -> tuple[list[int], RunList]:
         """Return the label ids that a mask file holds, ascending, and their masks.
 
@@ -98,10 +103,22 @@ class Decoder:
         rows = [k for k, label in enumerate(ids) if label != self._fill or label in (keep or ())]
         return [ids[k] for k in rows], masks.select(rows)
 
+    def listed(
+        self, regions: list[Region], path: MaskSource, size: tuple[int, int], where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return the listed regions with their pixels; classes that somebody painted later come behind them."""
+        ids, masks = self.regions(path, size, where, keep={region.label for region in regions})
+        rows = {label: k for k, label in enumerate(ids)}
+        known = {region.label for region in regions}
+        regions = [*regions, *(Region(label) for label in ids if label not in known)]
+        nothing = RunList.from_rows([np.array([size[0] * size[1]])], height=size[0], width=size[1])
+        masks = RunList.concatenate([masks, nothing])
+        return regions, masks.select([rows.get(region.label, len(rows)) for region in regions])
+
     def objects(
         self,
-        path: Path,
-        instances: Path,
+        path: MaskSource,
+        instances: MaskSource,
         size: tuple[int, int] | None,
         where: str,
         divisor: int = _DIVISOR,
@@ -129,6 +146,22 @@ class Decoder:
             first = 1
         else:
             numbers = _object_numbers(image)
+        return self._told_apart(classes, numbers, first)
+
+    def packed(
+        self, path: MaskSource, packed: Packed, size: tuple[int, int] | None, where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return a region an object, and one a class for the pixels of none, of a mask whose channels hold both."""
+        classes, numbers = packed.unpack(read_pixels(path, where, size), f"{where}: {path}")
+        unknown = sorted(set(np.unique(classes).tolist()) - self._known)
+        if unknown:
+            raise FormatError(
+                f"{where}: {path} holds the classes {unknown[:8]}, which have no name; give their list with --labels (labels=)"
+            )
+        return self._told_apart(classes, numbers, 0)
+
+    def _told_apart(self, classes: NDArray[Any], numbers: NDArray[Any], first: int) -> tuple[list[Region], RunList]:
+        """Return a region for each class and object: numbers from 1 are objects, called less ``first``, 0 is none."""
         # One pass over the pixels for both: no two objects, and no two classes, share a number.
         found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
         ids = [(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()]
@@ -139,7 +172,7 @@ class Decoder:
         ]
         return [regions[k] for k in rows], masks.select(rows)
 
-    def _label_map(self, path: Path, size: tuple[int, int] | None, where: str) -> NDArray[Any]:
+    def _label_map(self, path: MaskSource, size: tuple[int, int] | None, where: str) -> NDArray[Any]:
         """Return the label ids of a mask file: integers (H, W)."""
         image = read_pixels(path, where, size)
         numbers = self._numbers(image)
@@ -156,7 +189,7 @@ class Decoder:
         is_rgb = image.kind in ("rgb", "rgba")
         return None if is_rgb and not self._meaning.numbers_in_rgb else equal_channels(image)
 
-    def _painted(self, image: png.PngImage, path: Path, where: str) -> NDArray[Any]:
+    def _painted(self, image: png.PngImage, path: MaskSource, where: str) -> NDArray[Any]:
         """Return the label ids of a mask of colours: integers (H, W)."""
         try:
             ids: NDArray[Any] = self._color_ids[png.from_colors(image.rgb(), self._colors)]
@@ -164,7 +197,7 @@ class Decoder:
             raise FormatError(f"{where}: {path}: {error}") from error
         return ids
 
-    def _meant(self, present: list[int], image: png.PngImage, path: Path, where: str) -> list[int]:
+    def _meant(self, present: list[int], image: png.PngImage, path: MaskSource, where: str) -> list[int]:
         """Return the label id that each number of a mask stands for."""
         by_number = self._by_number(present)
         by_color = self._by_color(present, image) if self._meaning.values != "index" else None
@@ -223,7 +256,7 @@ class Decoder:
         names = {label.id: label.name for label in self._labels.labels}
         return ", ".join(f"{value} = {names.get(label, label)}" for value, label in zip(present, meant, strict=True))
 
-    def _unknown(self, present: list[int], path: Path) -> str:
+    def _unknown(self, present: list[int], path: MaskSource) -> str:
         """Return what is wrong with numbers that are no labels."""
         known = ", ".join(f"{label.id} {label.name}" for label in self._labels.labels)
         if self._meaning.binary is not None:

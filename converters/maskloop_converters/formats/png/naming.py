@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from ...codecs import png
 from ...errors import FormatError
 from ...report import Tally
 from ...samples import Color, Label, LabelSet
-from ..label_files import LabelList, find_label_file, read_label_list, unknown_lists
+from ..label_files import LabelList, find_label_file, read_label_list, unknown_lists, with_roles
 from ..labels import color_table
 from .entries import Layout
 from .label_maps import Meaning, Values, equal_channels
-from .mask_files import read_pixels
+from .layers import names_in as layer_names
+from .mask_files import MaskSource, read_pixels
 
 # How many masks are looked at where a list says the names, and whether a dataset is the one that its layout is of. What
 # the others hold besides is an error when they are read.
@@ -42,7 +44,7 @@ class Seen:
     masks: int = 0
 
     @classmethod
-    def of(cls, paths: list[Path]) -> Seen:
+    def of(cls, paths: Iterable[MaskSource]) -> Seen:
         """Look at masks; those that cannot be read are found when they are."""
         seen = cls()
         for path in paths:
@@ -90,6 +92,12 @@ def meaning(
     """
     masks = [entry.mask for entry in layout.entries if entry.mask is not None]
     listed = _list_of(root, given, above)
+    if layout.packed is not None:
+        return Meaning(layout.packed.named(root, listed, masks, notes))
+    if layout.layered:
+        return Meaning(_of_layers(layout, listed))
+    if listed is not None and layout.relisted is not None:
+        listed = layout.relisted(listed)
     if listed is not None:
         ids = listed.labels.known_ids
         if layout.ignored is not None and listed.labels.ignore_id is None and layout.ignored not in ids:
@@ -98,7 +106,7 @@ def meaning(
         doubtful = len(listed.labels.labels) < 3
         spread = _spread(masks, _LOOKED_AT)
         seen = Seen.of([path for path in spread if doubtful or _may_hold_colors(path)])
-        return _by_list(listed, seen, values, notes)
+        return by_list(listed, seen, values, notes)
     seen = Seen.of(_spread(masks, _LOOKED_AT))
     unknown = [path for folder in (root, *above) for path in unknown_lists(folder)]
     for name, labels in () if unknown else layout.known:
@@ -108,7 +116,14 @@ def meaning(
             )
             in_rgb = bool(seen.rgb_numbers and not seen.colors and not seen.numbers)
             return Meaning(labels, built_in=f"the labels of {name}", numbers_in_rgb=in_rgb, values=values)
-    return _nameless(root, Seen.of(masks), unknown, values, notes)
+    return nameless(root, Seen.of(masks), unknown, values, notes)
+
+
+def _of_layers(layout: Layout, listed: LabelList | None) -> LabelSet:
+    """Return the labels of regions with a file each: the list's, else those that the files' names say."""
+    if listed is not None:
+        return listed.labels
+    return with_roles([Label(k, name) for k, name in enumerate(layer_names(layout, listed))])
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:
@@ -132,7 +147,7 @@ def _list_of(root: Path, given: LabelSet | Path | None, above: tuple[Path, ...])
     return read_label_list(file) if file else None
 
 
-def _by_list(listed: LabelList, seen: Seen, values: Values, notes: Tally) -> Meaning:
+def by_list(listed: LabelList, seen: Seen, values: Values, notes: Tally) -> Meaning:
     """Return what masks mean by a list of labels: which names 0, 255 and three equal channels have."""
     labels = listed.labels
     where = str(listed.path) if listed.path else "the labels"
@@ -185,7 +200,7 @@ def _fits(name: str, labels: LabelSet, seen: Seen) -> bool:
     return bool(numbers - set(range(7))) or labels.ignore_id == _IGNORED  # Cityscapes' 0..6 are none of its classes
 
 
-def _nameless(root: Path, seen: Seen, unknown: list[Path], values: Values, notes: Tally) -> Meaning:
+def nameless(root: Path, seen: Seen, unknown: list[Path], values: Values, notes: Tally) -> Meaning:
     """Return what masks mean where nothing says it: class 0, class 1, ..."""
     if seen.colors:
         shown = ", ".join(str(color) for color in sorted(seen.colors)[:8])

@@ -22,6 +22,7 @@ from ..images import probe
 from ..label_files import find_label_file, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, image_size, region_from_json, whole_number
+from . import layers
 from .entries import INDEX, PARTS, Entry, Layout, with_images_from
 from .label_maps import Decoder, Meaning, Values
 from .layouts import find_layout, why_not
@@ -188,7 +189,11 @@ def _plain_sample(entry: Entry, layout: Layout, decode: Decoder) -> Sample:
     if entry.image is not None:
         info = probe(entry.image, where)
         size, turned = (info.height, info.width), info.orientation
-    if entry.instances is not None:
+    if entry.layers:
+        regions, masks = layers.regions(entry.layers, decode.labels, size, where)
+    elif layout.packed is not None:
+        regions, masks = decode.packed(entry.mask, layout.packed, size, where)
+    elif entry.instances is not None:
         regions, masks = decode.objects(entry.mask, entry.instances, size, where, layout.divisor, layout.first)
     else:
         ids, masks = decode.regions(entry.mask, size, where)
@@ -282,7 +287,7 @@ def _indexed_sample(
             regions = [_with_edge(region, alpha) for region, alpha in zip(regions, binary, strict=True)]
     else:
         mask = root / relative_path(str(record["mask"]), where)
-        regions, masks = _of_label_map(regions, decode, mask, (height, width), where)
+        regions, masks = decode.listed(regions, mask, (height, width), where)
     extra = attributes(record.get("attributes"), where)
     return Sample(sample_id, ref, masks, tuple(regions), extra)
 
@@ -338,16 +343,3 @@ def _with_edge(region: Region, alpha: NDArray[np.uint8]) -> Region:
         edge,
         region.attributes,
     )
-
-
-def _of_label_map(
-    regions: list[Region], decode: Decoder, path: Path, size: tuple[int, int], where: str
-) -> tuple[list[Region], RunList]:
-    """Return the listed regions with their pixels; classes that somebody painted later come behind them."""
-    ids, masks = decode.regions(path, size, where, keep={region.label for region in regions})
-    rows = {label: k for k, label in enumerate(ids)}
-    listed = {region.label for region in regions}
-    regions = [*regions, *(Region(label) for label in ids if label not in listed)]
-    nothing = RunList.from_rows([np.array([size[0] * size[1]])], height=size[0], width=size[1])
-    masks = RunList.concatenate([masks, nothing])
-    return regions, masks.select([rows.get(region.label, len(rows)) for region in regions])
