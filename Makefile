@@ -2,6 +2,7 @@
 # make test   install what the tests need, run them all in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy, who imports whom
+# make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
 # make docs   the documentation as a site in build/docs, its links checked
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
 # make fuzz   mutated streams and files through every decoder
@@ -21,7 +22,7 @@ CRASHES ?= 50
 ATTACKS ?=
 CASES ?= 10000
 
-.PHONY: demo dev test check docs format bench fuzz attack api crashes faults clean
+.PHONY: demo dev test check docs format bench fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -52,7 +53,7 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 test: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
 
 .maskloop/docs/.made: pyproject.toml
 	$(PYTHON) -m venv .maskloop/docs
@@ -88,6 +89,14 @@ crashes: .venv/.dev
 faults: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/faults
 	$(BIN)/python fuzz/faults.py $(MASKLOOP_HOME) --folder $(MASKLOOP_HOME)/faults
+
+# What the image installs: the versions that the tests in .venv ran with.
+lock: .venv/.dev
+	mkdir -p .maskloop
+	$(BIN)/python -m uv pip freeze --quiet --python $(BIN)/python --exclude-editable > .maskloop/tested.txt
+	$(BIN)/python -m uv pip compile --quiet --python-version 3.11 --python-platform linux --extra backend --extra openvino \
+	  --generate-hashes --no-header --no-annotate --constraint .maskloop/tested.txt pyproject.toml \
+	  --output-file docker/requirements.txt
 
 clean:
 	rm -rf .venv .maskloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build .cache

@@ -35,10 +35,11 @@ from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.images import decode
 from maskloop_backend.training.dataset import Examples, read_source
 from maskloop_backend.training.metrics import Evaluation
+from maskloop_backend.training.outcome import Silent
 from maskloop_backend.training.recipes import recipe
 from maskloop_backend.training.settings import TrainingSettings
 from maskloop_backend.training.staged import stages
-from maskloop_backend.training.trainer import Silent, train
+from maskloop_backend.training.trainer import train
 from maskloop_converters import Dataset, Region, RunList, overlay
 from maskloop_converters.formats.labels import color_table
 from maskloop_converters.samples import Sample

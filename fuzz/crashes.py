@@ -34,7 +34,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "backend"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "converters"))
 
-from maskloop_backend.demo.scenes import LABELS, Scene, scenes, write_scenes
+from maskloop_backend.demo.labels import LABELS
+from maskloop_backend.demo.scenes import Scene, scenes, write_scenes
 from maskloop_backend.loop.queue import JobQueue
 from maskloop_backend.registry import Registry
 from maskloop_backend.studio.client import StudioClient

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import resource
 import shutil
@@ -116,6 +117,7 @@ def seeds(name: str, folder: Path) -> list[Seed]:
             found.append(Seed(tree(path), ""))
     if name == "png":
         found += cityscapes()
+        found += [Seed(files, "") for files in layouts_of_others()]
     if name == "labelme":  # as labelme saves it, without what only we read
         for seed in list(found):
             files = {n: LABELME if n.endswith("1.json") else d for n, d in seed.files.items() if n != "labels.json"}
@@ -139,6 +141,44 @@ def cityscapes() -> list[Seed]:
     image = {"leftImg8bit/val/f/a_leftImg8bit.png": picture.getvalue()}
     kinds = sorted(CITYSCAPES.iterdir())
     return [Seed(image | {f"gtFine/val/f/{kind.name}": kind.read_bytes()}, "") for kind in kinds]
+
+
+def layouts_of_others() -> Iterator[dict[str, bytes]]:
+    """Yield datasets of releases and exports that we do not write: ADE20K, COCO stuff, Label Studio's brush masks."""
+    y, x = np.indices((14, 17))
+    stuff = (y // 5 + 3 * (x > 9)).astype(np.uint8)
+    channels = np.stack([stuff * 10, stuff + 100, stuff], 2)
+    names = [{"name_ndx": k * 256 + k + 100, "name": f"n{k}"} for k in range(6)]
+    table = json.dumps({"annotation": {"object": names}}).encode()
+    ade = {f"images/training/a/ADE_train_{k}": k for k in range(2)}
+    yield {f"{n}{tail}": data for n in ade
+           for tail, data in ((".jpg", encoded(channels, "JPEG")), ("_seg.png", encoded(channels)), (".json", table))}  # fmt: skip
+    yield {f"images/ADE_train_1{tail}": data for tail, data in (("_seg.png", encoded(channels)), (".jpg", b"no image"))}
+    names_of = "".join(f"{k}: {'unlabeled' if not k else f'thing {k}'}\n" for k in range(183)).encode()
+    yield {
+        "train2017/1.jpg": encoded(channels, "JPEG"),
+        "stuffthingmaps/train2017/1.png": encoded(stuff),
+        "labels.txt": names_of,
+    }
+    yield {"images/train2017/1.jpg": encoded(channels, "JPEG"), "annotations/train2017/1.png": encoded(stuff),
+           "annotations/train2017/1_labelTrainIds.png": encoded(stuff)}  # fmt: skip
+    alpha = (stuff > 2).astype(np.uint8) * 200
+    array = io.BytesIO()
+    np.save(array, alpha)
+    for end, data in ((".png", encoded(alpha)), (".npy", array.getvalue())):
+        tags = (
+            "1-annotation-2-by-3-tag-Road-0",
+            "1-annotation-2-by-3-tag-Road-1",
+            "1-annotation-4-by-3-tag-a-b-0",
+            "7-annotation-9-by--tag-Road-0",
+        )
+        yield {f"task-{tag}{end}": data for tag in tags}
+
+
+def encoded(pixels: np.ndarray[Any, Any], kind: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
 
 
 def as_others_keep_rows(seed: Seed, folder: Path) -> Iterator[Seed]:

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["skips"]
 
@@ -13,15 +15,29 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+def group(nodeid: str) -> str:
+    """Return what shares costly fixtures, and so runs in one process: a file's tests, or all with the real Label Studio."""
+    file = nodeid.partition("::")[0]
+    return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """What shares costly fixtures runs in one process: a file's tests, and all that use the one Label Studio, at once."""
-    groups = {item: "e2e" if item.get_closest_marker("e2e") else item.nodeid.partition("::")[0] for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The longest group first; all others in their random order."""
     yield
-    # in their random order, but the longest group first
-    items.sort(key=lambda item: groups[item] != "e2e")
+    items.sort(key=lambda item: group(item.nodeid) != "tests/e2e")
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands whole groups to the processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """Not --dist loadgroup, whose names of groups pytest 9.2 does not take."""
+    return Groups(config, log)
 
 
 @pytest.fixture(autouse=True)

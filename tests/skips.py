@@ -22,8 +22,8 @@ def allowed_skips(every_tool: bool) -> list[dict[str, Any]]:
 
 def is_allowed(node: str, reason: str, entries: list[dict[str, Any]]) -> bool:
     """Tell whether a skip is in the list: by the test's node id and by its reason."""
-    # brackets of parametrised tests are no sets of characters; after an @ stands in which process it ran
-    plain = node.partition("[")[0].partition("@")[0]
+    # brackets of parametrised tests are no sets of characters
+    plain = node.partition("[")[0]
     return any(fnmatchcase(plain, entry["tests"]) and fnmatchcase(reason, entry["reason"]) for entry in entries)
 
 

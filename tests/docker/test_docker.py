@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from maskloop_backend.cli.main import cli
 
@@ -46,7 +49,7 @@ def test_label_studio_and_backend_are_pointed_at_each_other() -> None:
 
 
 def test_ports_are_open_to_this_machine_only() -> None:
-    ports = [port for service in compose()["services"].values() for port in service["ports"]]
+    ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
     assert len(ports) == 2
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
@@ -106,6 +109,44 @@ def test_compose_file_is_accepted(tmp_path: Path) -> None:
     values = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     assert services["backend"]["environment"]["MASKLOOP_STUDIO_TOKEN"] == values["LABEL_STUDIO_USER_TOKEN"]
     assert values["COMPOSE_PROJECT_NAME"] == "maskloop"
+    assert services["label-studio"]["environment"]["DJANGO_DB"] == "sqlite"
+
+
+def test_compose_file_has_postgresql_where_it_is_asked_for(tmp_path: Path) -> None:
+    sh(DOCKER / "secrets.sh", "--postgres", tmp_path / "env")
+    values = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert values["COMPOSE_PROFILES"] == "postgres"
+    done = subprocess.run(
+        [*compose_command(), "-f", str(DOCKER / "docker-compose.yml"), "config"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | values,
+    )
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    studio, postgres = services["label-studio"]["environment"], services["postgres"]
+    assert (studio["DJANGO_DB"], studio["POSTGRE_HOST"]) == ("postgresql", "postgres")
+    assert studio["POSTGRE_PASSWORD"] == postgres["environment"]["POSTGRES_PASSWORD"] == values["POSTGRES_PASSWORD"]
+    assert studio["POSTGRE_USER"] == postgres["environment"]["POSTGRES_USER"]
+    assert studio["POSTGRE_NAME"] == postgres["environment"]["POSTGRES_DB"]
+
+
+def test_the_lock_has_every_dependency_with_a_version_that_is_allowed_and_its_files() -> None:
+    locked = {}
+    for block in re.split(r"\n(?=\S)", (DOCKER / "requirements.txt").read_text()):
+        requirement = Requirement(block.partition("\\")[0])
+        assert block.count("--hash=sha256:") > 0, requirement
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": "3.12"}):
+            (pin,) = requirement.specifier
+            locked[canonicalize_name(requirement.name)] = pin.version
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    extras = project["optional-dependencies"]
+    for text in project["dependencies"] + extras["backend"] + extras["openvino"]:
+        wanted = Requirement(text)
+        if wanted.name != project["name"]:
+            assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), text
 
 
 def test_image_runs_as_nobody_in_particular_and_checks_its_health() -> None:
@@ -135,11 +176,13 @@ def test_install_start_health_and_stop_in_a_clean_directory(tmp_path: Path) -> N
     clean = {"PYTHONPATH": "", "PYTHON": sys.executable}
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "backend", "converters"):
+    (source / "docker").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "backend", "converters", "docker/requirements.txt"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
     installed = sh(DOCKER / "install.sh", source, venv, **clean)
     assert installed.returncode == 0, installed.stderr
+    assert "No broken requirements found" in installed.stdout
     again = sh(DOCKER / "install.sh", source, venv, **clean)
     assert (again.returncode, "exists already" in again.stderr) == (1, True)
 

@@ -124,7 +124,7 @@ def test_the_pod_has_probes_limits_and_no_rights(manifests: dict[str, Any]) -> N
 def test_the_image_is_slim_and_its_user_is_the_pods(manifests: dict[str, Any]) -> None:
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
     stages = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
-    assert all(re.fullmatch(r"python:3\.\d+-slim", stage) for stage in stages)
+    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", stage) for stage in stages)
     final = dockerfile.rpartition("\nFROM ")[2]
     (user,) = re.findall(r"^USER (\S+)", final, re.MULTILINE)
     security = manifests["Deployment"]["spec"]["template"]["spec"]["securityContext"]

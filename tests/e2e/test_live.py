@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maskloop_backend.demo import scenes
+from maskloop_backend.demo.labels import LABELS
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.local import LocalStudio
@@ -83,7 +84,7 @@ def live(
     registry.promote(registry.add_archive(folder / "version.tar"))
     files = scenes.write_scenes(folder / "scenes", TASKS, 900, SIZE)
     drawn = list(scenes.scenes(TASKS, 900, SIZE))
-    xml = config.render(scenes.LABELS, [("BrushLabels", "tag", "image")], {"image": "image"})
+    xml = config.render(LABELS, [("BrushLabels", "tag", "image")], {"image": "image"})
     project = int(client.create_project("live", xml)["id"])
     client.upload(project, files)
     tasks = dict(zip(client.task_ids(project), drawn, strict=True))

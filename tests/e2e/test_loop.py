@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from browser import CHROMIUM, Person
 from maskloop_backend.demo import scenes
+from maskloop_backend.demo.labels import LABELS
 from maskloop_backend.loop.holdout import Holdout, project_directory
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
@@ -29,7 +30,7 @@ from rig import Backend, maskloop, predictor, serving
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SIZE = (128, 160)
-CLASSES = [label.name for label in scenes.LABELS.classes]
+CLASSES = [label.name for label in LABELS.classes]
 LABELLED, OPEN = 24, 4
 
 
@@ -117,7 +118,7 @@ def loop(client: StudioClient, studio: LocalStudio, tmp_path_factory: pytest.Tem
     registry.promote(first)
     files = scenes.write_scenes(tmp_path_factory.mktemp("loop-tasks") / "scenes", LABELLED + OPEN, 700, SIZE)
     drawn = list(scenes.scenes(LABELLED + OPEN, 700, SIZE))
-    xml = config.render(scenes.LABELS, [("BrushLabels", "tag", "image")], {"image": "image"})
+    xml = config.render(LABELS, [("BrushLabels", "tag", "image")], {"image": "image"})
     project = int(client.create_project("the loop", xml, sampling="Uncertainty sampling")["id"])
     client.upload(project, files)
     tasks = dict(zip(client.task_ids(project), drawn, strict=True))

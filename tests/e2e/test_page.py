@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from maskloop_backend.demo.scenes import LABELS, draw_scene
+from maskloop_backend.demo.labels import LABELS
+from maskloop_backend.demo.scenes import draw_scene
 from maskloop_backend.inference.prediction import Prediction
 from maskloop_backend.inference.score import image_score
 from maskloop_backend.loop.outcome_store import OutcomeStore

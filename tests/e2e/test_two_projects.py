@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maskloop_backend.demo import scenes
+from maskloop_backend.demo.labels import LABELS
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.local import LocalStudio
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SIZE = (128, 160)
 LABELLED, OPEN = 10, 2
-CLASSES = [label.name for label in scenes.LABELS.classes]
+CLASSES = [label.name for label in LABELS.classes]
 # what each project draws: its label, and the classes that it stands for
 GROUND = {"sky": ("sky",), "road": ("road",)}
 TOWN = {"Standing": ("building", "tree"), "road": ("road",), "car": ("car",)}

@@ -140,10 +140,11 @@ def command(
     from .. import tracking
     from ..registry import Registry
     from ..training.dataset import read_source
+    from ..training.outcome import TrainingInterrupted, TrainingResult
     from ..training.progress import TerminalProgress
     from ..training.settings import TrainingSettings
     from ..training.staged import stages
-    from ..training.trainer import TrainingInterrupted, TrainingResult, train
+    from ..training.trainer import train
 
     start = recipe(backbone).weights if weights is None else weights
     asked = {

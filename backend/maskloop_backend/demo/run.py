@@ -28,8 +28,10 @@ from ..studio.connect import Progress, connect
 from ..studio.local import LocalStudio
 from ..studio.predictions import PredictionOptions
 from ..training.metrics import ConfusionMatrix
-from ..training.trainer import Silent, TrainingProgress, train
+from ..training.outcome import Silent, TrainingProgress
+from ..training.trainer import train
 from . import scenes
+from .labels import LABELS
 
 PROJECT = "maskloop demo: street scenes"
 # (first seed, number of scenes), far apart: no scene is in two of the sets.
@@ -156,7 +158,7 @@ def _holdout_miou(registry: Registry, version: str) -> float:
     """Return the mean IoU of a version on the scenes that are held out."""
     predictor = Predictor(registry.load(version))
     held_out = list(scenes.scenes(_HOLDOUT[1], _HOLDOUT[0]))
-    matrix = ConfusionMatrix(len(scenes.LABELS.classes))
+    matrix = ConfusionMatrix(len(LABELS.classes))
     for scene, prediction in zip(held_out, predictor.predict([scene.image for scene in held_out]), strict=True):
         matrix.add(scene.mask, prediction.label_map)
     return matrix.miou()
@@ -181,7 +183,7 @@ def _project(client: StudioClient, images: list[Path], say: Callable[[str], None
     if found:
         project = int(found[0]["id"])
     else:
-        xml = config.render(scenes.LABELS, [("BrushLabels", "tag", "image")], {"image": "image"})
+        xml = config.render(LABELS, [("BrushLabels", "tag", "image")], {"image": "image"})
         made = client.create_project(PROJECT, xml, sampling="Uncertainty sampling", show_collab_predictions=True)
         project = int(made["id"])
     # an earlier run may have ended between the project and its last image

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from maskloop_converters.atomic import atomic_file
 
 from ..training.metrics import Evaluation
+from ..training.outcome import Silent, TrainingProgress
 from ..training.progress import TerminalProgress
-from ..training.trainer import Silent, TrainingProgress
 
 # A progress file is replaced at most so often, in seconds; the last word of a phase is always written.
 _BETWEEN = 1.0

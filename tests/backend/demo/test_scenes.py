@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from maskloop_backend.demo.scenes import LABELS, SKY, draw_scene, scenes, write_scenes
+from maskloop_backend.demo.labels import LABELS, SKY
+from maskloop_backend.demo.scenes import draw_scene, scenes, write_scenes
 from maskloop_converters.errors import OutputExistsError
 from maskloop_converters.formats import png
 

@@ -26,8 +26,9 @@ from maskloop_backend.loop.label_configs import LabelConfigs
 from maskloop_backend.loop.progress import SilentRetraining
 from maskloop_backend.loop.retraining import Plan, RetrainingBusyError, _alone, _directory, retrain
 from maskloop_backend.registry.store import Registry
+from maskloop_backend.training.outcome import TrainingInterrupted
 from maskloop_backend.training.settings import TrainingSettings
-from maskloop_backend.training.trainer import TrainingInterrupted, train
+from maskloop_backend.training.trainer import train
 from maskloop_converters.samples import Dataset, LabelSet
 
 from .conftest import CONFIG, NAMES, Maps, WriteExport, fields, picture

@@ -25,7 +25,8 @@ from maskloop_backend.registry.store import Registry
 from maskloop_backend.training import devices
 from maskloop_backend.training.dataset import read_source
 from maskloop_backend.training.settings import TrainingSettings
-from maskloop_backend.training.trainer import Silent, train
+from maskloop_backend.training.outcome import Silent
+from maskloop_backend.training.trainer import train
 
 class Told(Silent):
     def __init__(self, stop):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskloop_backend.demo.scenes import LABELS, scenes, write_scenes
+from maskloop_backend.demo.labels import LABELS
+from maskloop_backend.demo.scenes import scenes, write_scenes
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn, split_network
 from maskloop_backend.training.batches import Batches, Draw, Emphasis

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskloop_backend.demo.scenes import LABELS, scenes
+from maskloop_backend.demo.labels import LABELS
+from maskloop_backend.demo.scenes import scenes
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture

@@ -22,19 +22,20 @@ from maskloop_backend.evaluation.measurement import measure
 from maskloop_backend.inference.predictor import Predictor
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.registry.store import Registry
-from maskloop_backend.training import trainer
+from maskloop_backend.training import run
 from maskloop_backend.training.dataset import Examples, read_source
 from maskloop_backend.training.metrics import Evaluation
-from maskloop_backend.training.settings import TrainingSettings
-from maskloop_backend.training.trainer import (
+from maskloop_backend.training.outcome import (
     Silent,
     TrainingError,
     TrainingInterrupted,
     TrainingResult,
     UnfinishedTrainingError,
-    evaluate,
-    train,
 )
+from maskloop_backend.training.run import Run
+from maskloop_backend.training.settings import TrainingSettings
+from maskloop_backend.training.trainer import train
+from maskloop_backend.training.validation import evaluate
 from maskloop_converters.samples import Dataset, LabelSet, Sample
 
 QUICK = TrainingSettings(
@@ -160,7 +161,7 @@ def test_it_stops_when_nothing_gets_better_and_keeps_the_best(
     def measured(*args: object, epoch: int, loss: float | None) -> Evaluation:
         return Evaluation(epoch, next(scores), 0.5, {}, loss)
 
-    monkeypatch.setattr(trainer.Evaluation, "of", measured)
+    monkeypatch.setattr(Evaluation, "of", measured)
     settings = TrainingSettings(backbone="small", epochs=6, batch_size=2, crop=(64, 64), patience=3)
     result = train(dataset, settings, Registry(tmp_path))
     assert result.stopped_early
@@ -275,15 +276,15 @@ def test_too_little_memory_means_smaller_batches_and_then_a_clear_stop(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can run out of memory on purpose in a test: the step says that it did."""
-    step = trainer._Loop._step
+    step = Run._step
     most = [2]
 
-    def limited(self: trainer._Loop, images: np.ndarray, targets: np.ndarray, rate: float) -> float:
+    def limited(self: Run, images: np.ndarray, targets: np.ndarray, rate: float) -> float:
         if len(images) > most[0]:
             raise MemoryError
         return step(self, images, targets, rate)
 
-    monkeypatch.setattr(trainer._Loop, "_step", limited)
+    monkeypatch.setattr(Run, "_step", limited)
     settings = TrainingSettings(backbone="small", epochs=1, batch_size=8, crop=(64, 64))
     result = train(dataset, settings, Registry(tmp_path))
     assert Registry(tmp_path).record(result.version).settings["batch_size"] == 2
@@ -344,7 +345,7 @@ def test_a_zoom_is_kept_where_it_measures_better(
 ) -> None:
     tried = replace(QUICK, epochs=1, zoom=2.0)
     registry = Registry(tmp_path)
-    monkeypatch.setattr(trainer, "_WORTH", -1.0)
+    monkeypatch.setattr(run, "_WORTH", -1.0)
     better = train(dataset, tried, registry)
     bundle = registry.load(better.version)
     assert bundle.record.zoom == 2
@@ -352,7 +353,7 @@ def test_a_zoom_is_kept_where_it_measures_better(
     assert measure(Predictor(bundle, precision="float32"), held_out).scores.miou == pytest.approx(
         bundle.record.metrics["holdout_miou"], abs=0.002
     )
-    monkeypatch.setattr(trainer, "_WORTH", 1.0)
+    monkeypatch.setattr(run, "_WORTH", 1.0)
     worse = train(dataset, replace(tried, seed=2), registry)
     assert registry.record(worse.version).zoom == 1
 

@@ -12,8 +12,9 @@ Without ``maskloop.jsonl`` the same folders are read as plain images and label m
 (``images``, ``imgs``, ``img_dir`` beside ``masks``, ``labels``, ``annotations``, ``ann_dir``) and whatever tools append to
 the names of masks (``a_mask.png``, ``a_L.png``). ``train.txt``, ``valid.txt`` with a name a line, sub-folders called like
 a part, or one such dataset a sub-folder make parts. ``layouts`` has the other layouts, a module each: VOC's, CamVid's,
-Cityscapes', Mapillary's, Ultralytics', images and masks in one folder. ``naming`` says what the numbers are called where a list does,
-and where none does; ``label_maps`` what a number or a colour in a mask means.
+Cityscapes', Mapillary's, Ultralytics', ADE20K's, COCO stuff's, Label Studio's older exports, images and masks in one folder.
+``naming`` says what the numbers are called where a list does, and where none does; ``label_maps`` what a number or a colour
+in a mask means; ``layers`` reads regions with a file each.
 """
 
 from __future__ import annotations

@@ -6,11 +6,18 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ...codecs import png
 from ...errors import FormatError
+from ...report import Tally
 from ...samples import LabelSet
 from ..image_files import ImageFinder, read_address
 from ..images import IMAGE_SUFFIXES
+from ..label_files import LabelList
 from .mask_files import MASK_SUFFIXES
 
 INDEX = "maskloop.jsonl"
@@ -31,6 +38,19 @@ _LOSSY = frozenset({".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """A region with a file of its own.
+
+    Attributes:
+        name: what its file's name says of its label.
+        mask: file of its opacities.
+    """
+
+    name: str
+    mask: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An image and its label map, as far as they are there.
 
@@ -45,6 +65,7 @@ class Entry:
         reason: what is missing, where the layout knows better than "no image" and "no mask".
         combined: file that says class and object of each pixel by itself, where there is no mask: Cityscapes'
             ``*_instanceIds.png``, or the ``*_polygons.json`` that its masks are drawn from.
+        layers: the regions, where each has a file of its own; ``mask`` is then the first of them.
     """
 
     id: str
@@ -55,6 +76,17 @@ class Entry:
     instances: Path | None = None
     reason: str = ""
     combined: Path | None = None
+    layers: tuple[Layer, ...] = ()
+
+
+class Packed(Protocol):
+    """Masks whose channels hold classes and objects at once."""
+
+    def unpack(self, image: png.PngImage, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the class and the number of the object at each pixel, 0 for none: int64 (H, W) each."""
+
+    def named(self, root: Path, listed: LabelList | None, masks: list[Path], notes: Tally) -> LabelSet:
+        """Return the classes, by a list if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +101,9 @@ class Layout:
         divisor: of 16-bit instance numbers: label * divisor + number.
         first: the first number of an object; what is below it belongs to none.
         ignored: the number that the layout's masks have for what nobody judges; None where a list or the masks say it.
+        packed: what the channels of the masks mean, where they are no numbers and no colours.
+        layered: each region has a file of its own, see :attr:`Entry.layers`.
+        relisted: what a label list means in the masks' own numbers, where the two differ; None where they do not.
         left_out: what is there and is not taken: (kind, example).
         notes: what should be said: (kind, example).
     """
@@ -80,6 +115,9 @@ class Layout:
     divisor: int = 1000
     first: int = 0
     ignored: int | None = None
+    packed: Packed | None = None
+    layered: bool = False
+    relisted: Callable[[LabelList], LabelList] | None = None
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 

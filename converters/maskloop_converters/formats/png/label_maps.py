@@ -20,6 +20,7 @@ from ...report import Tally
 from ...samples import Color, LabelSet, Region
 from ..labels import color_table, voc_color
 from .cityscapes_polygons import painted
+from .entries import Packed
 from .mask_files import MaskSource, read_pixels
 
 #: How palettes and three equal channels are read: what the file leaves no doubt of, always as numbers, as colours.
@@ -73,6 +74,11 @@ class Decoder:
             for label in labels.labels
             if label.color is not None and explicit.count(label.color) == 1
         }
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes."""
+        return self._labels
 
     def regions(
         self, path: MaskSource, size: tuple[int, int] | None, where: str, keep: set[int] | None = None
@@ -142,6 +148,22 @@ class Decoder:
             first = 1
         else:
             numbers = _object_numbers(image)
+        return self._told_apart(classes, numbers, first)
+
+    def packed(
+        self, path: MaskSource, packed: Packed, size: tuple[int, int] | None, where: str
+    ) -> tuple[list[Region], RunList]:
+        """Return a region an object, and one a class for the pixels of none, of a mask whose channels hold both."""
+        classes, numbers = packed.unpack(read_pixels(path, where, size), f"{where}: {path}")
+        unknown = sorted(set(np.unique(classes).tolist()) - self._known)
+        if unknown:
+            raise FormatError(
+                f"{where}: {path} holds the classes {unknown[:8]}, which have no name; give their list with --labels (labels=)"
+            )
+        return self._told_apart(classes, numbers, 0)
+
+    def _told_apart(self, classes: NDArray[Any], numbers: NDArray[Any], first: int) -> tuple[list[Region], RunList]:
+        """Return a region for each class and object: numbers from 1 are objects, called less ``first``, 0 is none."""
         # One pass over the pixels for both: no two objects, and no two classes, share a number.
         found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
         return self._objects([(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()], masks, first)

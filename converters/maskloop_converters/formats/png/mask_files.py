@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from ...errors import CodecError, FormatError
 #: What mask files end in. JPEG is not among them: it keeps no label numbers.
 MASK_SUFFIXES = frozenset({".png", ".gif", ".tif", ".tiff", ".bmp"})
 _PNG = b"\x89PNG\r\n\x1a\n"
+_NUMPY = b"\x93NUMPY"
+_LONGEST_HEAD = 4096
 
 
 class MaskSource(Protocol):
@@ -71,7 +74,10 @@ def read_pixels(path: MaskSource, where: str, size: tuple[int, int] | None = Non
     most = png.MAX_PIXELS if size is None else min(size[0] * size[1], png.MAX_PIXELS)
     try:
         data = path.read_bytes()
-        image = png.read(data, max_pixels=most) if data[:8] == _PNG or path.suffix == ".png" else _other(data, most)
+        if path.suffix == ".npy":
+            image = _array(data, most)
+        else:
+            image = png.read(data, max_pixels=most) if data[:8] == _PNG or path.suffix == ".png" else _other(data, most)
     except FileNotFoundError as error:
         raise FormatError(f"{where}: there is no mask {path}") from error
     except (OSError, CodecError) as error:
@@ -80,6 +86,32 @@ def read_pixels(path: MaskSource, where: str, size: tuple[int, int] | None = Non
     if size is not None and (height, width) != size:
         raise FormatError(f"{where}: the mask {path} is {width} x {height} pixels, its image is {size[1]} x {size[0]}")
     return image
+
+
+def _array(data: bytes, max_pixels: int) -> png.PngImage:
+    """Return the pixels of NumPy's file of an array."""
+    start = {1: 10, 2: 12}.get(data[6] if data[:6] == _NUMPY and len(data) > 6 else 0)
+    if start is None:
+        raise CodecError("the array is damaged: it does not begin as NumPy's files of plain arrays do")
+    end = start + int.from_bytes(data[8:start], "little")
+    try:
+        head = ast.literal_eval(data[start : min(end, _LONGEST_HEAD)].decode("latin-1").strip())
+        kind, columns_first, (height, width) = head["descr"], head["fortran_order"], head["shape"]
+    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
+        raise CodecError(f"expected an array of height x width, its head says {data[start:end][:120]!r}") from error
+    if kind not in ("|u1", "|b1") or not all(type(side) is int and side > 0 for side in (height, width)):
+        raise CodecError(
+            f"expected an array of uint8, height x width, it is {kind!r:.40} of shape {head['shape']!r:.60}"
+        )
+    if height * width > max_pixels:
+        raise CodecError(f"it claims {width} x {height} pixels, more than the {max_pixels} allowed")
+    values = np.frombuffer(data, np.uint8, offset=min(end, len(data)))
+    if values.size != height * width:
+        raise CodecError(f"it holds {values.size} values, expected {height} x {width}")
+    pixels = values.reshape((height, width), order="F" if columns_first else "C")
+    if kind == "|b1":
+        pixels = np.where(pixels != 0, np.uint8(255), np.uint8(0))
+    return png.PngImage(np.ascontiguousarray(pixels), "grey", 8)
 
 
 def _other(data: bytes, max_pixels: int) -> png.PngImage:

@@ -12,10 +12,11 @@ from ...codecs import png
 from ...errors import FormatError
 from ...report import Tally
 from ...samples import Color, Label, LabelSet
-from ..label_files import LabelList, find_label_file, read_label_list, unknown_lists
+from ..label_files import LabelList, find_label_file, read_label_list, unknown_lists, with_roles
 from ..labels import color_table
 from .entries import Layout
 from .label_maps import Meaning, Values, equal_channels
+from .layers import names_in as layer_names
 from .mask_files import MaskSource, read_pixels
 
 # How many masks are looked at where a list says the names, and whether a dataset is the one that its layout is of. What
@@ -91,6 +92,12 @@ def meaning(
     """
     masks = [entry.mask for entry in layout.entries if entry.mask is not None]
     listed = _list_of(root, given, above)
+    if layout.packed is not None:
+        return Meaning(layout.packed.named(root, listed, masks, notes))
+    if layout.layered:
+        return Meaning(_of_layers(layout, listed))
+    if listed is not None and layout.relisted is not None:
+        listed = layout.relisted(listed)
     if listed is not None:
         ids = listed.labels.known_ids
         if layout.ignored is not None and listed.labels.ignore_id is None and layout.ignored not in ids:
@@ -110,6 +117,13 @@ def meaning(
             in_rgb = bool(seen.rgb_numbers and not seen.colors and not seen.numbers)
             return Meaning(labels, built_in=f"the labels of {name}", numbers_in_rgb=in_rgb, values=values)
     return nameless(root, Seen.of(masks), unknown, values, notes)
+
+
+def _of_layers(layout: Layout, listed: LabelList | None) -> LabelSet:
+    """Return the labels of regions with a file each: the list's, else those that the files' names say."""
+    if listed is not None:
+        return listed.labels
+    return with_roles([Label(k, name) for k, name in enumerate(layer_names(layout, listed))])
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:

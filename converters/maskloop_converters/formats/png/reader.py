@@ -22,6 +22,7 @@ from ..images import probe
 from ..label_files import find_label_file, read_labels
 from ..parts import SKIPPED, Part, assemble, split_names
 from ..records import attributes, check_labels, image_size, region_from_json, whole_number
+from . import layers
 from .entries import INDEX, PARTS, Entry, Layout, with_images_from
 from .label_maps import Decoder, Meaning, Values
 from .layouts import find_layout, why_not
@@ -190,6 +191,10 @@ def _plain_sample(entry: Entry, layout: Layout, decode: Decoder) -> Sample:
         size, turned = (info.height, info.width), info.orientation
     if entry.mask is None:
         regions, masks = decode.combined(mask, size, where, layout.divisor)
+    elif entry.layers:
+        regions, masks = layers.regions(entry.layers, decode.labels, size, where)
+    elif layout.packed is not None:
+        regions, masks = decode.packed(entry.mask, layout.packed, size, where)
     elif entry.instances is not None:
         regions, masks = decode.objects(entry.mask, entry.instances, size, where, layout.divisor, layout.first)
     else:

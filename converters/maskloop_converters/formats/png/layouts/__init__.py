@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ....errors import FormatError
 from ..entries import Layout
-from . import beside, camvid, cityscapes, folders, mapillary, ultralytics, voc
+from . import ade20k, beside, brush, camvid, cityscapes, cocostuff, folders, mapillary, ultralytics, voc
 
 #: In the order in which they are tried.
-_LAYOUTS = (ultralytics, mapillary, folders, voc, cityscapes, camvid, beside)
+_LAYOUTS = (ultralytics, mapillary, ade20k, brush, cocostuff, folders, voc, cityscapes, camvid, beside)
 
 
 def find_layout(root: Path) -> Layout:
