@@ -40,6 +40,7 @@ from maskloop_converters.errors import MaskloopError
 from maskloop_converters.formats.huggingface.library import library
 from maskloop_converters.registry import FORMATS
 
+CITYSCAPES = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "png" / "cityscapes"
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "label-studio"
 MEMORY = 1 << 30  # address space beyond what is mapped at the start; more is a failure
 SECONDS = 10  # for one dataset of three small images
@@ -115,6 +116,7 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 found.append(Seed(tree(bare), ""))
             found.append(Seed(tree(path), ""))
     if name == "png":
+        found += cityscapes()
         found += [Seed(files, "") for files in layouts_of_others()]
     if name == "labelme":  # as labelme saves it, without what only we read
         for seed in list(found):
@@ -130,6 +132,15 @@ def seeds(name: str, folder: Path) -> list[Seed]:
     if name == "labelstudio":
         found += [Seed({"x.json": path.read_bytes()}, "x.json") for path in sorted(RECORDED.glob("*export*.json"))]
     return found
+
+
+def cityscapes() -> list[Seed]:
+    """Return images of Cityscapes with one kind of files each."""
+    picture = io.BytesIO()
+    Image.new("RGB", (96, 48)).save(picture, "PNG")
+    image = {"leftImg8bit/val/f/a_leftImg8bit.png": picture.getvalue()}
+    kinds = sorted(CITYSCAPES.iterdir())
+    return [Seed(image | {f"gtFine/val/f/{kind.name}": kind.read_bytes()}, "") for kind in kinds]
 
 
 def layouts_of_others() -> Iterator[dict[str, bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -77,6 +77,12 @@ class LabelSet:
     def classes(self) -> tuple[Label, ...]:
         """The labels that a model predicts: all but the ignored one. A model's channel k is ``classes[k]``."""
         return tuple(label for label in self.labels if label.id != self.ignore_id)
+
+    def with_ignored(self) -> LabelSet:
+        """Return labels that can say of a pixel that nothing is claimed: with an ignored id, 255 where that is free."""
+        if self.ignore_id is not None:
+            return self
+        return replace(self, ignore_id=next(k for k in count(_USUAL_FILL) if k not in self.known_ids))
 
     @property
     def known_ids(self) -> frozenset[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..locks import held
 from ..registry.store import Registry
-from . import destinations, masks, plan, sources, storage
+from . import destinations, plan, sources, storage
 from .destinations import OWN, DatasetDestination
 from .engines.local import LocalEngine
 from .engines.protocol import Engine, Lost
@@ -116,7 +116,7 @@ def prepare(request: Request, choose: Callable[[Model], tuple[str, str]]) -> Pre
     before = None if request.overwrite else plan.stored(request.root)
     destinations.check_root(request.root, fresh=before is None and plan.stored(request.root) is None)
     listed = sources.listed(request.source, request.source_format)
-    labels = masks.with_ignored(record.labels) if request.below > 0 else record.labels
+    labels = record.labels.with_ignored() if request.below > 0 else record.labels
     runtime, precision = model.runtime, model.precision
     if before is not None:
         runtime = before.facts.get("runtime", runtime) if runtime == "auto" else runtime

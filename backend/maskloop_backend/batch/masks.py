@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import count
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +14,6 @@ from ..inference.prediction import Prediction
 
 # Beside the channels 0..255 of a prediction.
 _VOID = 256
-_USUAL_IGNORED = 255
-
-
-def with_ignored(labels: LabelSet) -> LabelSet:
-    """Return labels that can say of a pixel that nothing is claimed: with an ignored id, 255 where that is free."""
-    if labels.ignore_id is not None:
-        return labels
-    taken = labels.known_ids
-    return replace(labels, ignore_id=next(k for k in count(_USUAL_IGNORED) if k not in taken))
 
 
 def sample(

@@ -89,6 +89,14 @@ from . import options
     show_default=True,
     help="skip leaves out and counts images that are gone and regions that cannot be read.",
 )
+@click.option(
+    "--annotations",
+    type=click.Choice(["latest", "ground-truth", "majority"]),
+    default="latest",
+    show_default=True,
+    help="Which of several annotations of a task are learned from; majority: what more than half of them show in a pixel, "
+    "and nothing where they disagree.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training, if the labels are still the same.")
 @click.option("--restart", is_flag=True, help="Throw such a training away and begin anew.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
@@ -112,6 +120,7 @@ def command(
     shrink_perturb: tuple[float, float] | None,
     holdout: float,
     on_error: Any,
+    annotations: Any,
     resume: bool,
     restart: bool,
     seed: int,
@@ -165,7 +174,7 @@ def command(
     settings = {key: value for key, value in overrides.items() if value is not None}
     if shrink_perturb is not None:
         settings["shrink"], settings["perturb"] = shrink_perturb
-    plan = Plan(start, fresh, effort, promote, resume, restart, seed, on_error, holdout, images, settings)
+    plan = Plan(start, fresh, effort, promote, resume, restart, seed, on_error, holdout, images, annotations, settings)
     try:
         with ExitStack() as stack:
             stack.enter_context(_terminable())

@@ -13,6 +13,7 @@ from .. import quiet
 from . import options
 
 if TYPE_CHECKING:
+    from ..loop.annotators import Annotators
     from ..loop.review import Applied, Review
 
 _LISTED = 20
@@ -39,6 +40,11 @@ _DRAWN = 24
     help="This task's label is right: it is not shown again until it changes. May be given several times.",
 )
 @click.option(
+    "--agreement",
+    is_flag=True,
+    help="Instead: how much several annotators of a task agree, by task, pair and class. Asks no model, changes nothing.",
+)
+@click.option(
     "--limit", type=click.IntRange(1), show_default="text 20, --json all", help="Print so many tasks at most."
 )
 @click.option(
@@ -60,6 +66,7 @@ def command(
     deny_private: bool,
     version: str | None,
     confirm: tuple[int, ...],
+    agreement: bool,
     limit: int | None,
     report: Path | None,
     overwrite: bool,
@@ -84,10 +91,16 @@ def command(
     maskloop review --project "Street scenes" --report found/
     maskloop review --project "Street scenes" --apply
     maskloop review --project "Street scenes" --confirm 17 --confirm 31 --apply
+    maskloop review --project "Street scenes" --agreement
     """
+    if agreement and (version or confirm or report or apply):
+        raise click.UsageError(
+            "--agreement compares annotators: --model, --confirm, --report and --apply are for labels"
+        )
     token = options.required_token(studio_token)
     quiet.import_keras()
     from ..evaluation.report import check_place, write_review
+    from ..loop.annotators import agreement as compare
     from ..loop.review import apply as store
     from ..loop.review import review
     from ..registry import Registry
@@ -103,6 +116,18 @@ def command(
     with ExitStack() as stack:
         client = stack.enter_context(StudioClient(studio_url, token))
         fetcher = ImageFetcher(client.url, token, policy=AddressPolicy.parse(allow_hosts, deny_private, client.url))
+        if agreement:
+            with bar("tasks") as progress:
+                agreed = compare(
+                    client, fetcher, project, registry, watch=lambda done, total: progress(done, total or done)
+                )
+            for note in agreed.notes:
+                click.echo(f"note: {note}", err=True)
+            if as_json:
+                click.echo(json.dumps(agreed.to_json(limit), ensure_ascii=False, allow_nan=False))
+            else:
+                _print_agreement(agreed, limit or _LISTED)
+            return
         with bar("images") as progress:
             found = review(
                 client,
@@ -158,6 +183,31 @@ def _print(found: Review, limit: int) -> None:
         click.echo(
             f"and {len(found.tasks) - limit} more: --limit shows them, --report draws them, --json lists them all"
         )
+
+
+def _print_agreement(agreed: Annotators, limit: int) -> None:
+    click.echo(f"project {agreed.project}: {len(agreed.tasks)} images that several people labelled")
+    click.echo(f"the same class: {_percent(agreed.total.share)} of the pixels that either of two drew\n")
+    width = max(5, *(len(name) for name in agreed.labels))
+    click.echo(f"{'class':{width}}    IoU  boundary F")
+    for name, iou, boundary in zip(agreed.labels, agreed.total.iou, agreed.total.boundary_f, strict=True):
+        click.echo(f"{name:{width}}  {_figure(iou)}       {_figure(boundary)}")
+    click.echo("\nannotators, least agreement first")
+    for (one, other), found in list(agreed.pairs.items())[:limit]:
+        click.echo(f"{_percent(found.share)}  {one} and {other}")
+    click.echo("\ntasks, least agreement first")
+    for task in agreed.tasks[:limit]:
+        click.echo(f"{_percent(task.agreement.share)}  task {task.task} ({len(task.annotators)} annotations)")
+    if len(agreed.tasks) > limit:
+        click.echo(f"and {len(agreed.tasks) - limit} more: --limit shows them, --json lists them all")
+
+
+def _percent(value: float | None) -> str:
+    return "     -" if value is None else f"{value:6.1%}"
+
+
+def _figure(value: float | None) -> str:
+    return "    -" if value is None else f"{value:5.3f}"
 
 
 def _stored(project: int, applied: Applied) -> list[str]:

@@ -1,4 +1,4 @@
-"""One annotation a task, image by image: what is learned of it, what it was made from, and what is left out."""
+"""The annotation of a task that counts, image by image: what is learned of it, what it was made from, and what is left out."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from maskloop_converters.errors import FormatError
 from maskloop_converters.formats import labelstudio
+from maskloop_converters.formats.labelstudio.choosing import DISPUTED, chosen
 from maskloop_converters.formats.labelstudio.config import parse as parse_labels
 from maskloop_converters.formats.labelstudio.results import Shape, shapes
 from maskloop_converters.formats.labelstudio.task_images import images_of
 from maskloop_converters.formats.labelstudio.tasks import Drawn, Task, image_name
 from maskloop_converters.formats.labelstudio.tasks import tasks as read_tasks
 from maskloop_converters.report import ErrorPolicy, OnError, Tally
-from maskloop_converters.samples import Label, LabelSet
+from maskloop_converters.samples import Label, LabelSet, Sample
 
 from ..studio import label_config
 from ..studio.client import StudioClient
 from ..studio.errors import ImageError, StudioError
 from ..studio.label_config import LabelConfig
 from ..training.merging import Merging
+from ..training.metrics import VOID
+from .changes import channels
 from .classes import as_the_model_says, merged, names_of, new_labels
 from .collected import Collected, CorrectionsError, Role, role_of
 from .hidden import hidden_lines
@@ -34,8 +37,13 @@ from .task_images import TaskImages
 # Images and predictions that are fetched at once.
 _AT_ONCE = 4
 _OURS = "maskloop"
+# The file that holds the tasks with the annotations that count, one an image.
+COUNTED = "tasks.json"
 
 Watch = Callable[[int, "int | None"], None]
+# Which of several annotations of a task are learned from; each of them by itself would be several lessons of one image.
+Counting = Literal["latest", "ground-truth", "majority"]
+COUNTING: tuple[Counting, ...] = get_args(Counting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,12 @@ class _Candidate:
 
     Attributes:
         task: the task.
-        annotation: that counts.
+        annotations: that count: one, or those that vote.
         pictures: what is to be learned from each of its images.
     """
 
     task: Task
-    annotation: Drawn
+    annotations: Sequence[Drawn]
     pictures: Sequence[_Picture]
 
 
@@ -62,21 +70,26 @@ class _Picture:
         to_name: name of its Image tag, None where the task has one image and nothing says its name.
         key: where in the task's data its address stands.
         address: None where the task has none.
-        result: the annotation's results on it.
-        found: its regions.
+        results: each annotation's results on it.
+        found: the regions of each.
     """
 
     id: str
     to_name: str | None
     key: str
     address: str | None
-    result: list[Any]
-    found: Sequence[Shape]
+    results: Sequence[list[Any]]
+    found: Sequence[Sequence[Shape]]
+
+    @property
+    def regions(self) -> list[Shape]:
+        """All of them."""
+        return [shape for found in self.found for shape in found]
 
 
 @dataclass(slots=True)
 class Collector:
-    """Chooses one annotation a task and brings images, annotation and prediction together.
+    """Chooses the annotation of a task that counts and brings images, annotation and prediction together.
 
     Attributes:
         images: finds them.
@@ -85,6 +98,7 @@ class Collector:
         on_error: 'skip' leaves out and counts what cannot be read.
         ask: returns a stored prediction by its number, None where it is gone.
         watch: is told of (tasks done, all).
+        choice: which of several annotations of a task count, see :func:`maskloop_converters.formats.labelstudio.read`.
     """
 
     images: TaskImages
@@ -93,6 +107,7 @@ class Collector:
     on_error: OnError
     ask: Callable[[int], dict[str, Any] | None]
     watch: Watch
+    choice: Counting = "latest"
     skipped: Tally = field(default_factory=Tally)
     roles: dict[str, Role] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
@@ -122,8 +137,8 @@ class Collector:
             raise CorrectionsError(f"{where} has no annotation yet: label some images first")
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        chosen = directory / "tasks.json"
-        with chosen.open("w", encoding="utf-8") as file:
+        counting = directory / COUNTED
+        with counting.open("w", encoding="utf-8") as file:
             file.write("[")
             for number, record in enumerate(self._records(export, total)):
                 # streams of brushes were read as bytes
@@ -138,19 +153,37 @@ class Collector:
         merging, notes = self._labels(where)
         labels = merging.labels
         cache = self.images.cache
+        voting = self.choice == "majority"
         annotated = labelstudio.read(
-            chosen, use="annotations", on_error=self.on_error, labels=labels, images_from=cache
+            counting,
+            use="annotations",
+            annotations="majority" if voting else "latest",
+            on_error=self.on_error,
+            # else a background would claim what annotators disagree about
+            labels=labels.with_ignored() if voting else labels,
+            images_from=cache,
         )
         samples = tuple(annotated)
+        if voting:
+            samples = tuple(sample for sample in samples if self._decided(sample, labels))
         self.skipped.merge(annotated.skipped)
         if not samples:
             raise CorrectionsError(f"{where} has nothing to learn from: {'; '.join(self.skipped.lines())}")
-        predicted = labelstudio.read(chosen, use="predictions", on_error="skip", labels=labels, images_from=cache)
+        predicted = labelstudio.read(counting, use="predictions", on_error="skip", labels=labels, images_from=cache)
         predictions = {sample.id: sample for sample in predicted}
         read = {sample.id for sample in samples}
         roles = {name: role for name, role in self.roles.items() if name in read}
         notes = (*notes, *hidden_lines(samples, labels))
+        if disputed := annotated.notes.counts.get(DISPUTED):
+            notes = (*notes, f"{disputed:,} {DISPUTED}")
         return Collected(labels, samples, roles, predictions, None, notes, self.skipped, self.tasks, merging)
+
+    def _decided(self, sample: Sample, labels: LabelSet) -> bool:
+        """Tell whether annotators agree on any pixel of an image; those that have nothing to learn from are counted."""
+        decided = bool((channels(sample, labels) != VOID).any())
+        if not decided:
+            self.skipped.add("images whose annotators agree on no pixel", f"task {sample.id}")
+        return decided
 
     def _records(self, export: Path, total: int) -> Iterator[dict[str, Any]]:
         """Yield one task an image that has something to learn from, with one annotation, its prediction and its image."""
@@ -173,13 +206,16 @@ class Collector:
         """Yield the tasks that have an annotation to learn from."""
         for number, task in enumerate(read_tasks(export, ErrorPolicy(self.on_error, self.skipped)), 1):
             task.id = task.id or f"{export.stem}-{number}"
-            done = [drawn for drawn in task.annotations if not drawn.cancelled]
-            if not done:
+            if not any(not drawn.cancelled for drawn in task.annotations):
                 self.skipped.add("tasks whose annotations were all cancelled", f"task {task.id}")
                 continue
-            latest = max(done, key=lambda drawn: drawn.age)
-            if pictures := list(self._pictures(task, self._learned(latest.result, task.id))):
-                yield _Candidate(task, latest, pictures)
+            counting = chosen(task, "annotations", self.choice, ErrorPolicy("skip"))
+            if not counting:
+                self.skipped.add("tasks without an annotation that is marked as ground truth", f"task {task.id}")
+                continue
+            results = [self._learned(drawn.result, task.id) for drawn in counting]
+            if pictures := list(self._pictures(task, results)):
+                yield _Candidate(task, counting, pictures)
 
     def _learned(self, result: list[Any], task_id: str) -> list[Any]:
         """Return an annotation's results without those of controls that the model leaves alone; labels as written."""
@@ -196,15 +232,19 @@ class Collector:
             if not (isinstance(item, dict) and (item.get("from_name") in skipped or (item.get("id") or "") in gone))
         ]
 
-    def _pictures(self, task: Task, result: list[Any]) -> Iterator[_Picture]:
+    def _pictures(self, task: Task, results: Sequence[list[Any]]) -> Iterator[_Picture]:
         """Yield the images of a task, each with the results on it; those with nothing to learn from are counted."""
-        for to_name, key, address, single in self._images_of(task, result):
-            own = result if to_name is None else [item for item in result if _on(item, to_name, single)]
-            found = shapes(own, task.where, ErrorPolicy("skip"))[0]  # what is wrong is for the reading of them to say
+        for to_name, key, address, single in self._images_of(task, [item for result in results for item in result]):
+            own = [
+                result if to_name is None else [item for item in result if _on(item, to_name, single)]
+                for result in results
+            ]
+            # what is wrong is for the reading of them to say
+            found = [shapes(result, task.where, ErrorPolicy("skip"))[0] for result in own]
             called = f"task {task.id}" if single else f"task {task.id}, {to_name}"
-            if not single and address is None and not found:
+            if not single and address is None and not any(found):
                 continue  # pages that a task may have
-            if not found and not self._has_background():
+            if not any(found) and not self._has_background():
                 self.skipped.add("tasks with an empty annotation" if single else "images without a region", called)
                 continue
             yield _Picture(task.id if single else f"{task.id}-{to_name}", to_name, key, address, own, found)
@@ -231,8 +271,8 @@ class Collector:
         self, candidate: _Candidate, images: list[Future[str]], prediction: Future[dict[str, Any] | None]
     ) -> Iterator[dict[str, Any]]:
         """Yield a task's images with what was fetched for them; none that is gone and may be."""
-        task, annotation = candidate.task, candidate.annotation
-        derived = isinstance(annotation.facts.get("parent_prediction"), int)
+        task = candidate.task
+        derived = [isinstance(drawn.facts.get("parent_prediction"), int) for drawn in candidate.annotations]
         for one, image in zip(candidate.pictures, images, strict=True):
             try:
                 name = image.result()
@@ -240,9 +280,13 @@ class Collector:
                 self.images.miss(error)
                 continue
             before = self._before(prediction.result(), task, one)
-            origins = [shape.item.get("origin") for shape in one.found]
-            self.roles[one.id] = role_of(origins, derived=derived, removed=_removed(before, one.found))
-            self.names.update(label for shape in one.found for label in shape.names)
+            roles = {
+                role_of([shape.item.get("origin") for shape in found], derived=own, removed=_removed(before, found))
+                for found, own in zip(one.found, derived, strict=True)
+            }
+            # a prediction that one of several left as it was and another changed is corrected
+            self.roles[one.id] = roles.pop() if len(roles) == 1 else "corrected"
+            self.names.update(label for shape in one.regions for label in shape.names)
             if one.id != task.id:
                 self.tasks[one.id] = task.id
             ours = {
@@ -253,7 +297,14 @@ class Collector:
                 "id": int(task.id) if task.id.isdigit() else task.id,
                 "data": {"image": one.address},
                 "meta": {_OURS: ours},
-                "annotations": [{"id": annotation.name, "result": self._as_learned(one.result)}],
+                "annotations": [
+                    {
+                        "id": drawn.name,
+                        "completed_by": drawn.facts.get("completed_by"),
+                        "result": self._as_learned(result),
+                    }
+                    for drawn, result in zip(candidate.annotations, one.results, strict=True)
+                ],
                 "predictions": [] if before is None else [{"result": self._as_learned(before)}],
             }
 
@@ -275,8 +326,8 @@ class Collector:
         return names.get(self.known.background_id) not in {label.name for label in painted}
 
     def _started_from(self, candidate: _Candidate) -> dict[str, Any] | None:
-        """Return the prediction that an annotation was made from, None where there is none or it is gone."""
-        task, annotation = candidate.task, candidate.annotation
+        """Return the prediction that the newest annotation was made from, None where there is none or it is gone."""
+        task, annotation = candidate.task, max(candidate.annotations, key=lambda drawn: drawn.age)
         own = annotation.facts.get("prediction")
         if isinstance(own, dict) and isinstance(own.get("result"), list):
             return own
@@ -286,7 +337,7 @@ class Collector:
             return {"result": known[parent].result}
         if isinstance(parent, int):
             return self.ask(parent)
-        origins = [str(shape.item.get("origin")) for one in candidate.pictures for shape in one.found]
+        origins = [str(shape.item.get("origin")) for one in candidate.pictures for shape in one.regions]
         if task.predictions and any(origin.startswith("prediction") for origin in origins):
             return {"result": max(task.predictions, key=lambda drawn: drawn.age).result}
         return None

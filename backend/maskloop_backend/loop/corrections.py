@@ -17,7 +17,7 @@ from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
 from ..training.dataset import read_labelled
 from .collected import Collected, CorrectionsError, role_of
-from .collecting import Collector, Watch, stored_prediction
+from .collecting import Collector, Counting, Watch, stored_prediction
 from .task_images import TaskImages
 
 
@@ -33,6 +33,7 @@ def from_project(
     tasks: Sequence[int] = (),
     predictions: bool = True,
     aside: Path | None = None,
+    annotations: Counting = "latest",
 ) -> Collected:
     """Collect the annotations of a Label Studio project.
 
@@ -47,6 +48,7 @@ def from_project(
         tasks: only these; all where there are none.
         predictions: ask for those that annotations were made from, where the export does not have them.
         aside: where the export is kept instead; the images stay in ``directory``.
+        annotations: which of several annotations of a task count.
 
     Raises:
         StudioError: Label Studio does not answer, or refuses.
@@ -70,7 +72,7 @@ def from_project(
     def ask(number: int) -> dict[str, Any] | None:
         return stored_prediction(client, number) if predictions else None
 
-    collector = Collector(images, config, known, on_error, ask, watch)
+    collector = Collector(images, config, known, on_error, ask, watch, annotations)
     return collector.collect(export, own / "collected", f"project {project}")
 
 
@@ -83,6 +85,7 @@ def from_export(
     fetcher: ImageFetcher | None = None,
     on_error: OnError = "fail",
     watch: Watch = lambda done, total: None,
+    annotations: Counting = "latest",
 ) -> Collected:
     """Collect the annotations of a Label Studio export (JSON); see :func:`from_project`.
 
@@ -95,6 +98,7 @@ def from_export(
         fetcher: of images that are not there; None fetches none.
         on_error: 'skip' leaves out and counts images that are gone and regions that cannot be read.
         watch: is told of (images there, images in all or None).
+        annotations: which of several annotations of a task count.
 
     Raises:
         CorrectionsError: nothing to learn from, or images are gone.
@@ -107,7 +111,7 @@ def from_export(
     config = beside.read_text("utf-8-sig") if beside.is_file() else ""
     places = [*([] if images is None else [images]), file.parent / "images", file.parent]
     found = TaskImages(directory / "images", ImageFinder(places), fetcher, on_error, None)
-    collector = Collector(found, config, known, on_error, lambda number: None, watch)
+    collector = Collector(found, config, known, on_error, lambda number: None, watch, annotations)
     return collector.collect(file, directory / "collected", str(path))
 
 

@@ -43,6 +43,7 @@ from ..training.settings import TrainingSettings
 from ..training.trainer import train
 from .changes import Change, channels, summary
 from .collected import Collected, CorrectionsError, Role, as_dataset, as_drawn
+from .collecting import Counting
 from .corrections import from_dataset, from_export, from_project
 from .holdout import SHARE, Holdout, project_directory
 from .in_use import lost
@@ -103,6 +104,7 @@ class Plan:
         on_error: 'skip' leaves out images that are gone and regions that cannot be read.
         holdout: share of the images that are never trained on; for the first draw of a project.
         images: the folder with the images of a dataset on disk, where they are not beside it.
+        annotations: which of several annotations of a Label Studio task are learned from.
         overrides: training settings by name, in place of the effort's.
     """
 
@@ -116,6 +118,7 @@ class Plan:
     on_error: OnError = "fail"
     holdout: float = SHARE
     images: Path | None = None
+    annotations: Counting = "latest"
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -210,7 +213,14 @@ def retrain(
         if isinstance(source, StudioProject):
             assert number is not None
             collected = from_project(
-                source.client, source.fetcher, number, directory, known, on_error=plan.on_error, watch=progress.moved
+                source.client,
+                source.fetcher,
+                number,
+                directory,
+                known,
+                on_error=plan.on_error,
+                watch=progress.moved,
+                annotations=plan.annotations,
             )
         else:
             collected = _from_path(source, directory, known, plan, progress)
@@ -602,7 +612,18 @@ def _from_path(
     if name == "labelstudio":
         fetcher = ImageFetcher(None, None)
         return from_export(
-            source, directory, known, images=plan.images, fetcher=fetcher, on_error=plan.on_error, watch=progress.moved
+            source,
+            directory,
+            known,
+            images=plan.images,
+            fetcher=fetcher,
+            on_error=plan.on_error,
+            watch=progress.moved,
+            annotations=plan.annotations,
+        )
+    if plan.annotations != "latest":
+        raise CorrectionsError(
+            f"--annotations {plan.annotations}: {source} is {name}, and only Label Studio has several"
         )
     return from_dataset(source, name, images=plan.images, on_error=plan.on_error)
 

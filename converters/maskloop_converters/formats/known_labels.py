@@ -90,6 +90,11 @@ _CITYSCAPES = (
 
 CITYSCAPES = LabelSet(tuple(Label(i, name, color) for i, (name, color) in enumerate(_CITYSCAPES)), ignore_id=0)
 
+#: Of these, those whose objects are told apart.
+CITYSCAPES_THINGS = frozenset(name for name, _ in _CITYSCAPES[24:])
+#: What Cityscapes' labelling tool knows and draws into no mask.
+CITYSCAPES_NOT_DRAWN = frozenset({"license plate"})
+
 #: What Cityscapes' benchmark and most models of it count: the train ids 0..18; 255 is ignored.
 _TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 CITYSCAPES_TRAIN = LabelSet(tuple(Label(i, *_CITYSCAPES[k]) for i, k in enumerate(_TRAINED)), ignore_id=255)

@@ -83,7 +83,7 @@ def test_a_background_does_not_claim_what_is_left_out(request_: Request, brightn
     from maskloop_backend.inference import doubt
     from maskloop_converters.samples import ImageRef, Label, LabelSet
 
-    labels = masks.with_ignored(LabelSet((Label(0, "back"), Label(1, "car"), Label(255, "odd")), background_id=0))
+    labels = LabelSet((Label(0, "back"), Label(1, "car"), Label(255, "odd")), background_id=0).with_ignored()
     assert labels.ignore_id == 256
     image = decode(Path(request_.source, "3.png").read_bytes(), "3.png")
     (prediction,) = brightness.predict([image])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from maskloop_backend.demo.scenes import write_scenes
 from maskloop_backend.loop.changes import Change, channels, summary
@@ -17,7 +19,7 @@ from maskloop_backend.loop.corrections import from_dataset, from_export
 from maskloop_converters.errors import FormatError
 from maskloop_converters.samples import Label, LabelSet
 
-from .conftest import NAMES, WriteExport, annotation, fields, regions
+from .conftest import NAMES, WriteExport, annotation, fields, picture, regions
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "label-studio" / "editor_export_json.json"
 KNOWN = LabelSet.from_names(list(NAMES))
@@ -75,6 +77,72 @@ def test_of_several_annotations_the_latest_that_was_not_cancelled_counts(
         "tasks whose annotations were all cancelled": 1,
         "tasks with an empty annotation": 1,
     }
+
+
+def _picture(label_map: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture(label_map, 1)).save(out, "PNG")
+    return out.getvalue()
+
+
+def annotators(*drawn: dict[str, Any]) -> dict[str, Any]:
+    return {"id": 50, "data": {"image": "/data/upload/1/1.png"}, "annotations": list(drawn)}
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_majority_is_learned_and_disagreement_is_void(
+    tmp_path: Path, write_export: WriteExport, background: bool
+) -> None:
+    """Three people: in one field each has another class, in one two have nothing, elsewhere two agree."""
+    maps = [np.zeros((64, 64), np.uint8) for _ in range(3)]
+    for k, drawn in enumerate(maps):
+        drawn[:32, :32] = k
+        drawn[32:, :32] = 2 if k == 2 else 255  # nothing
+        drawn[32:, 32:] = 1 if k else 0
+    done = [annotation(k + 1, regions(drawn, "manual"), completed_by=k + 1) for k, drawn in enumerate(maps)]
+    path = write_export("voted", [fields(0), fields(1)], more=[annotators(*done)])
+    # the background is no label of the project
+    known = LabelSet((*(Label(k, name) for k, name in enumerate(NAMES)), Label(3, "rest")), background_id=3)
+    collected = from_export(path, tmp_path / "work", known if background else KNOWN, annotations="majority")
+    assert [sample.id for sample in collected.samples] == ["1", "2", "50"]
+    nothing = 3 if background else 255
+    found = channels(collected.samples[2], collected.labels)
+    assert found[0, 63] == 0
+    assert found[63, 63] == 1
+    assert (found[:32, :32] == 255).all(), "what nobody agrees on is nobody's to learn"
+    assert (found[32:, :32] == nothing).all()
+    assert any(note.startswith("1,024 pixels that annotators disagree about") for note in collected.notes)
+    (sample,) = (one for one in from_export(path, tmp_path / "latest", KNOWN).samples if one.id == "50")
+    np.testing.assert_array_equal(channels(sample, KNOWN), maps[2])
+
+
+def test_an_image_on_which_nobody_agrees_is_left_out(tmp_path: Path, write_export: WriteExport) -> None:
+    done = [annotation(k + 1, regions((fields(1) + k) % len(NAMES), "manual")) for k in range(2)]
+    path = write_export("disputed", [fields(0), fields(1)], more=[annotators(*done)])
+    collected = from_export(path, tmp_path / "work", KNOWN, annotations="majority")
+    assert [sample.id for sample in collected.samples] == ["1", "2"]
+    assert set(collected.roles) == {"1", "2"}
+    assert collected.skipped.counts == {"images whose annotators agree on no pixel": 1}
+
+
+def test_the_ground_truth_is_learned_on_request(tmp_path: Path, write_export: WriteExport) -> None:
+    done = [annotation(1, regions(fields(1), "manual"), ground_truth=True), annotation(2, regions(fields(2), "manual"))]
+    path = write_export("marked", [fields(0)], more=[annotators(*done)])
+    collected = from_export(path, tmp_path / "work", KNOWN, annotations="ground-truth")
+    assert [sample.id for sample in collected.samples] == ["50"]
+    np.testing.assert_array_equal(channels(collected.samples[0], collected.labels), fields(1))
+    assert collected.skipped.counts == {"tasks without an annotation that is marked as ground truth": 1}
+
+
+def test_a_prediction_that_one_of_several_changed_is_corrected(tmp_path: Path, write_export: WriteExport) -> None:
+    kept = annotation(1, regions(fields(1), "prediction"), parent_prediction=7)
+    changed = annotation(2, regions(fields(1), "prediction-changed"), parent_prediction=7)
+    roles = []
+    for name, drawn in (("same", [kept, {**kept, "id": 3}]), ("not", [kept, changed])):
+        path = write_export(name, [], more=[annotators(*drawn)])
+        Path(path.parent / "images" / "1.png").write_bytes(_picture(fields(1)))
+        roles.append(from_export(path, tmp_path / f"{name}-work", KNOWN, annotations="majority").roles["50"])
+    assert roles == ["accepted", "corrected"]
 
 
 def test_an_empty_annotation_is_all_background_where_there_is_one(tmp_path: Path, write_export: WriteExport) -> None:

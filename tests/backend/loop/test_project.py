@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from maskloop_backend.cli.main import cli
+from maskloop_backend.demo.scenes import write_scenes
 from maskloop_backend.loop.changes import channels
 from maskloop_backend.loop.collected import Collected, CorrectionsError
 from maskloop_backend.loop.corrections import from_project
@@ -208,7 +211,7 @@ def test_only_the_project_that_was_trained_is_served_the_new_version(studio: Lab
     with StudioClient(studio.url, LEGACY) as client:
         source = StudioProject(client, ImageFetcher(studio.url, LEGACY), 5)
         result = retrain(source, registry, plan)
-        assert result.to_json()["project"] == 5
+        assert result.to_json()["project"] == registry.record(result.version).metrics["project"] == 5
         assert [label.name for label in registry.record(result.version).labels.classes] == ["red", "green"]
         assert [registry.serving(project) for project in (None, 5, 6)] == [common, result.version, common]
         # nothing that anybody uses got lost, so the gate did not say so either
@@ -219,3 +222,26 @@ def test_only_the_project_that_was_trained_is_served_the_new_version(studio: Lab
     assert registry.rollback(project=5) == result.version
     assert registry.rollback(project=5) == common
     assert LabelConfigs(tmp_path).known()[5] == studio.project["label_config"]
+
+
+def test_what_most_annotators_say_is_learned_on_request(studio: LabelledStudio, tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    architecture = Architecture(len(NAMES), "small", head=False)
+    registry.promote(registry.add(Bundle.create(build_fcn(architecture), architecture, KNOWN)))
+    second = fields(1).copy()
+    second[:32] = (second[:32] + 1) % len(NAMES)
+    other = regions(second, "manual")
+    studio.exported[0]["annotations"].append(annotation(101, other, completed_by=8))
+    arguments = ["--project", "5", "--home", str(tmp_path), "--studio-url", studio.url, "--studio-token", LEGACY]
+    arguments += ["--annotations", "majority", "--epochs", "1", "--batch-size", "2", "--json"]
+    run = CliRunner().invoke(cli, ["retrain", *arguments])
+    assert run.exit_code == 0, run.output
+    disputed = f"{32 * 64:,} pixels that annotators disagree about, left without a label"
+    assert disputed in json.loads(run.stdout)["notes"]
+
+
+def test_a_dataset_has_no_several_annotations(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes", 3, 0, (64, 64))
+    plan = Plan(fresh=True, annotations="majority")
+    with pytest.raises(CorrectionsError, match=r"--annotations majority: .*scenes is png, and only Label Studio has"):
+        retrain(tmp_path / "scenes", Registry(tmp_path / "home"), plan)

@@ -30,7 +30,7 @@ from maskloop_backend.registry.store import Registry
 from maskloop_converters.samples import LabelSet
 
 from ..studio.studio import LEGACY, FakeStudio, handler
-from .conftest import CONFIG, NAMES, fields, picture, regions
+from .conftest import CONFIG, NAMES, annotation, fields, picture, regions
 from .test_project import LabelledStudio, task
 
 SIZE = 128
@@ -217,3 +217,38 @@ def test_a_damaged_list_of_confirmed_tasks_is_not_overwritten(tmp_path: Path) ->
     with pytest.raises(ReviewError, match=r"confirmed\.json: not readable"):
         Confirmed(tmp_path, {}).adding({"1": "x"})
     assert (tmp_path / "confirmed.json").read_text() == '{"tasks": [1]}'
+
+
+@pytest.fixture
+def several(studio: Reviewed, predicted: dict[int, NDArray[np.uint8]]) -> Reviewed:
+    """Task 1 has two annotations that are the same, task 2 a second one with its classes mixed up, and a skipped one."""
+    for place, shift in ((0, 0), (1, 1)):
+        number = TASKS[place]
+        mine = studio.exported[place]["annotations"][0] | {"completed_by": 7}
+        other = annotation(100 + number, regions((predicted[number] + shift) % len(NAMES), "manual"), completed_by=8)
+        skipped = annotation(200 + number, [], completed_by=9, was_cancelled=True)
+        studio.exported[place]["annotations"] = [mine, other, skipped]
+    return studio
+
+
+def test_annotators_agree_or_not(registry: Registry, several: Reviewed) -> None:
+    values = found(registry, "--agreement")
+    assert [(one["task"], one["share"], one["annotators"]) for one in values["tasks"]] == [
+        ("2", 0, ["7", "8"]),
+        ("1", 1, ["7", "8"]),
+    ]
+    assert values["total"]["share"] == 0.5
+    assert [(one["annotators"], one["share"]) for one in values["pairs"]] == [(["7", "8"], 0.5)]
+    assert set(values["total"]["iou"]) == set(NAMES) == set(values["total"]["boundary_f"])
+    assert all(value == 1 for value in values["tasks"][1]["boundary_f"].values() if value is not None)
+    assert len(found(registry, "--agreement", "--limit", "1")["tasks"]) == 1
+    text = review(registry, "--agreement", "--limit", "1").stdout
+    assert "2 images that several people labelled" in text
+    assert " 50.0%  7 and 8" in text
+    assert "  0.0%  task 2 (2 annotations)" in text
+    assert "and 1 more" in text
+
+
+def test_agreement_needs_several_annotators(registry: Registry, studio: Reviewed) -> None:
+    assert "no task of project 5 has annotations of several people" in review(registry, "--agreement", code=1).stderr
+    assert "--agreement compares annotators" in review(registry, "--agreement", "--apply", code=2).stderr

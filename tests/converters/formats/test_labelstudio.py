@@ -23,6 +23,7 @@ from maskloop_converters.codecs.polygons import filled
 from maskloop_converters.errors import CodecError, DataError, FormatError, TargetError
 from maskloop_converters.formats import labelstudio
 from maskloop_converters.formats.json_stream import elements
+from maskloop_converters.formats.labelstudio.choosing import DISPUTED, vote
 from maskloop_converters.formats.labelstudio.config import parse, render
 from maskloop_converters.formats.labelstudio.tasks import image_name
 from maskloop_converters.masks import RunList
@@ -327,13 +328,53 @@ def test_which_of_several_annotations(tmp_path: Path, choice: Any, expected: Any
     assert dataset.count in (len(expected), None)
 
 
+def drawing(label_map: np.ndarray) -> tuple[list[Region], RunList]:
+    ids, masks = RunList.from_label_map(label_map)
+    shown = [k for k, label in enumerate(ids.tolist()) if label != 9]  # 9: nothing was drawn
+    return [Region(int(ids[k])) for k in shown], masks.select(shown)
+
+
 @given(st.integers(1, 5), st.integers(0, 2**32))
 def test_a_majority_is_more_than_half(annotations: int, seed: int) -> None:
-    from maskloop_converters.formats.labelstudio.choosing import majority
+    maps = np.random.default_rng(seed).choice([0, 1, 9], (annotations, 7, 5)).astype(np.uint8)
+    regions, masks, disputed = vote([drawing(one) for one in maps], LabelSet.from_names(["car", "road"]), (7, 5))
+    elected = masks.to_label_map([region.label for region in regions], fill=9)
+    most = {label: (maps == label).sum(0) * 2 > annotations for label in (0, 1, 9)}
+    for label in (0, 1):
+        assert np.array_equal(elected == label, most[label])
+    assert disputed == (~(most[0] | most[1] | most[9])).sum()
 
-    masks = np.random.default_rng(seed).random((annotations, 7, 5)) < 0.6
-    parts = [RunList.from_masks([mask], height=7, width=5) for mask in masks]
-    assert np.array_equal(majority(parts).mask(0), masks.sum(0) * 2 > annotations)
+
+def test_what_lies_under_another_region_has_no_vote() -> None:
+    """Two annotators draw a car on a road that goes on below it, one leaves a hole in the road; nobody votes for road there."""
+    road, car = np.ones((2, 4), bool), np.array([[0, 1, 1, 0]] * 2, bool)
+    over = [Region(1), Region(0)], RunList.from_masks([road, car], height=2, width=4)
+    hole = [Region(1), Region(0)], RunList.from_masks([road & ~car, car], height=2, width=4)
+    regions, masks, disputed = vote([over, over, hole], LabelSet.from_names(["car", "road"]), (2, 4))
+    assert [region.label for region in regions] == [0, 1]
+    assert np.array_equal(masks.mask(0), car)
+    assert np.array_equal(masks.mask(1), ~car)
+    assert disputed == 0
+
+
+@pytest.mark.parametrize(("ignore", "regions"), [(None, [1]), (255, [1, 255])])
+def test_disagreement_is_void_where_the_background_would_claim_it(ignore: int | None, regions: list[int]) -> None:
+    one, other = np.array([[1, 1, 9, 9]], np.uint8), np.array([[1, 9, 9, 1]], np.uint8)
+    labels = LabelSet((Label(0, "nothing"), Label(1, "car")), ignore_id=ignore, background_id=0)
+    found, masks, disputed = vote([drawing(one), drawing(other)], labels, (1, 4))
+    assert [region.label for region in found] == regions
+    assert disputed == 2
+    elected = masks.to_label_map([region.label for region in found], fill=labels.fill_id)
+    void = 0 if ignore is None else 255
+    assert elected.tolist() == [[1, void, 0, void]]
+
+
+def test_the_pixels_that_annotators_disagree_about_are_counted(tmp_path: Path) -> None:
+    dataset = labelstudio.read(saved(tmp_path, [annotators()]), annotations="majority")
+    list(dataset)
+    # two columns are a car's for one, road for another and nothing for the third
+    assert dataset.notes.counts[DISPUTED] == 12
+    assert dataset.notes.lines()[0].startswith(f"12 {DISPUTED} (")
 
 
 def test_tasks_without_annotations_are_counted(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...masks import RunList
 from ...report import ErrorPolicy
@@ -13,6 +14,9 @@ from ...samples import LabelSet, Region
 from .tasks import Drawn, Task
 
 Choice = Literal["latest", "ground-truth", "all", "majority"]
+# What pixels without a majority are counted as.
+DISPUTED = "pixels that annotators disagree about, left without a label"
+DISPUTED_BACKGROUND = "pixels that annotators disagree about, taken for the background: the labels have no ignored one"
 Use = Literal["auto", "annotations", "predictions", "drafts"]
 
 
@@ -38,36 +42,56 @@ def chosen(task: Task, use: Use, choice: Choice, policy: ErrorPolicy) -> list[Dr
 
 def vote(
     drawings: Sequence[tuple[Sequence[Region], RunList]], labels: LabelSet, size: tuple[int, int]
-) -> tuple[list[Region], RunList]:
-    """Return what more than half of the drawings agree on: at most one region a label, in the label set's order."""
+) -> tuple[list[Region], RunList, int]:
+    """Return what more than half of the drawings show, and how many pixels they disagree about.
+
+    What is seen of a drawing counts: a region that lies under another has no say. Pixels without a majority have no region.
+    Where the labels have a background, which claims what no region covers, they are a region of the ignored label, if there
+    is one.
+
+    Args:
+        drawings: regions and masks in drawing order, what comes last on top.
+        labels: the classes.
+        size: height and width.
+
+    Returns:
+        at most one region a label, in the label set's order; their masks; the number of pixels without a majority, be it for
+        a label or for none.
+    """
     height, width = size
+    used = {region.label for regions, _ in drawings for region in regions}
+    order = [label.id for label in labels.labels if label.id in used]
+    order += sorted(used - set(order))
+    numbers = {label_id: number for number, label_id in enumerate(order, 1)}
+    seen = [
+        masks.to_label_map([numbers[region.label] for region in regions], fill=0, dtype=np.uint16)
+        for regions, masks in drawings
+    ]
+    nothing = [0, numbers.get(labels.background_id, 0)] if labels.background_id is not None else [0]
+    decided = _most([np.isin(one, nothing) for one in seen])
+    names = {label.id: label.name for label in labels.labels}
     regions: list[Region] = []
-    rows: list[RunList] = []
-    for label in labels.labels:
-        parts = []
-        for drawn, masks in drawings:
-            own = [k for k, region in enumerate(drawn) if region.label == label.id]
-            parts.append(masks.select(own).union([0] * len(own), 1))
-        mask = majority(parts)
-        if mask.areas()[0]:
-            regions.append(Region(label.id, id=f"majority-{label.name}"))
-            rows.append(mask)
-    return regions, RunList.concatenate(rows) if rows else RunList.empty(height, width)
+    masks: list[NDArray[np.bool_]] = []
+    for label_id, number in numbers.items():
+        mask = _most([one == number for one in seen])
+        decided |= mask
+        if mask.any():
+            regions.append(Region(label_id, id=f"majority-{names.get(label_id, label_id)}"))
+            masks.append(mask)
+    disputed = int((~decided).sum())
+    if disputed and labels.background_id is not None and labels.ignore_id is not None:
+        regions.append(Region(labels.ignore_id, id="majority-disputed"))
+        masks.append(~decided)
+    return regions, RunList.from_masks(masks, height=height, width=width), disputed
 
 
-def majority(parts: Sequence[RunList]) -> RunList:
-    """Return one mask: the pixels that more than half of the given masks (one each) cover."""
-    joined = RunList.concatenate(parts)
-    starts, ends, _ = joined.intervals()
-    where = np.concatenate((starts, ends))
-    order = where.argsort(kind="stable")
-    votes = np.where(order < starts.size, 1, -1).cumsum()
-    where = where[order]
-    enough = np.flatnonzero(votes[:-1] * 2 > len(parts))
-    rows = np.zeros(enough.size, np.int64)
-    return RunList.from_intervals(
-        where[enough], where[enough + 1], rows, count=1, height=joined.height, width=joined.width
-    )
+def _most(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return the pixels that more than half of the masks have."""
+    votes = np.zeros(masks[0].shape, np.uint16)
+    for mask in masks:
+        votes += mask
+    most: NDArray[np.bool_] = votes * 2 > len(masks)
+    return most
 
 
 def _newest(drawn: list[Drawn]) -> list[Drawn]:

@@ -61,7 +61,8 @@ def read(
             there. Uploads are found under their stored name and under the original one.
         use: what gives the masks. 'auto': annotations if there is one in the data, else predictions.
         annotations: which of several a task has. 'latest' changed; 'ground-truth': the latest that is marked so; 'all':
-            a sample each; 'majority': of each label the pixels that more than half of the annotations have.
+            a sample each; 'majority': the label that more than half of the annotations show in a pixel, no label where they
+            disagree.
         soft: keep the antialiased edges of brushes (:class:`SoftEdge`); masks are what is above 127 either way.
         on_error: 'skip' leaves out regions (tasks, where nothing of them can be read) and counts them in
             :attr:`Dataset.skipped`. Tasks with nothing to use are always left out and counted there, as are regions that

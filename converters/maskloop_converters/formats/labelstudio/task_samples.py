@@ -16,7 +16,7 @@ from ..images import probe
 from ..parts import SKIPPED
 from ..records import attributes, score, whole_number
 from . import stacking
-from .choosing import Choice, Use, chosen, vote
+from .choosing import DISPUTED, DISPUTED_BACKGROUND, Choice, Use, chosen, vote
 from .config import StudioConfig
 from .decoding import decode, image_of_data_url, soft_edge
 from .results import REGIONS_SKIPPED, Shape, bare_value, shapes
@@ -102,7 +102,14 @@ class TaskReader:
             )
             return None
         drawings = [self._drawing(own, size, ours, place) for own, place in found]
-        regions, masks = drawings[0] if len(drawings) == 1 else vote(drawings, self.labels, size)
+        if len(drawings) == 1:
+            regions, masks = drawings[0]
+        else:
+            regions, masks, disputed = vote(drawings, self.labels, size)
+            if disputed:
+                claimed = self.labels.background_id is not None and self.labels.ignore_id is None
+                kind = DISPUTED_BACKGROUND if claimed else DISPUTED
+                self.policy.notes.add(kind, f"{where}: {disputed} of {size[0] * size[1]}", disputed)
         for label, count in stacking.hidden_pixels(regions, masks).items():
             name = next((known.name for known in self.labels.labels if known.id == label), str(label))
             self.policy.notes.add("pixels under a region of another label", f"{where}: {count} of {name}", count)

@@ -63,6 +63,8 @@ class Entry:
         instances: file that tells objects of a class apart: VOC's numbers them from 1, Cityscapes' holds class * 1000 +
             number for them; None where there is none.
         reason: what is missing, where the layout knows better than "no image" and "no mask".
+        combined: file that says class and object of each pixel by itself, where there is no mask: Cityscapes'
+            ``*_instanceIds.png``, or the ``*_polygons.json`` that its masks are drawn from.
         layers: the regions, where each has a file of its own; ``mask`` is then the first of them.
     """
 
@@ -73,6 +75,7 @@ class Entry:
     split: str | None = None
     instances: Path | None = None
     reason: str = ""
+    combined: Path | None = None
     layers: tuple[Layer, ...] = ()
 
 
@@ -139,6 +142,7 @@ def pairs(
     *,
     image_key: Callable[[str], str | None] = lambda key: key,
     mask_key: Callable[[str], str | None] = lambda key: key,
+    suffixes: Iterable[str] = MASK_SUFFIXES,
 ) -> dict[str, Pair]:
     """Return image and mask by key, the image's path without extension; sorted, either may be missing.
 
@@ -150,9 +154,10 @@ def pairs(
         masks: folder of the masks; may be the same.
         image_key: the key of an image by its path without extension, None where it is none.
         mask_key: likewise of a mask.
+        suffixes: what the files of masks end in.
     """
     found_images = _by_key(images, IMAGE_SUFFIXES, image_key)
-    found_masks = _by_key(masks, MASK_SUFFIXES, mask_key)
+    found_masks = _by_key(masks, suffixes, mask_key)
     lossy = _by_key(masks, _LOSSY, mask_key, once=False) if masks != images else {}
     by_file = {path.relative_to(images).as_posix(): key for key, path in found_images.items()}
     # 1_sat.jpg beside 1_mask.png
@@ -288,7 +293,7 @@ def with_images_from(entries: Iterable[Entry], folder: Path) -> list[Entry]:
     finder = ImageFinder([folder])
     found = []
     for entry in entries:
-        if entry.image is None and entry.mask is not None:
+        if entry.image is None and (entry.mask is not None or entry.combined is not None):
             for name in (entry.name, *(f"{key_of(entry.name)}{suffix}" for suffix in sorted(IMAGE_SUFFIXES))):
                 path = finder.find(read_address(name), f"sample {entry.id}")
                 if path is not None:

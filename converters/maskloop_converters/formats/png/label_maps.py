@@ -7,6 +7,7 @@ two readings are possible and differ, nothing is guessed: that is an error which
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from ...masks import RunList
 from ...report import Tally
 from ...samples import Color, LabelSet, Region
 from ..labels import color_table, voc_color
+from .cityscapes_polygons import painted
 from .entries import Packed
 from .mask_files import MaskSource, read_pixels
 
@@ -164,11 +166,42 @@ class Decoder:
         """Return a region for each class and object: numbers from 1 are objects, called less ``first``, 0 is none."""
         # One pass over the pixels for both: no two objects, and no two classes, share a number.
         found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
-        ids = [(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()]
-        rows = [k for k, (label, _) in enumerate(ids) if label != self._fill]
+        return self._objects([(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()], masks, first)
+
+    def combined(
+        self, path: Path, size: tuple[int, int] | None, where: str, divisor: int = _DIVISOR
+    ) -> tuple[list[Region], RunList]:
+        """Return a region an object, and one a class for the pixels of none, from a file that says both.
+
+        Args:
+            path: a mask file of class * divisor + number, whose numbers below the divisor are classes; or Cityscapes'
+                polygons, which are drawn as its own tool does.
+            size: (height, width) that it must have; None for any.
+            where: file and record, for errors.
+            divisor: of the numbers.
+        """
+        if path.suffix.lower() == ".json":
+            drawn, keys = painted(path, size, where, self._labels, self._notes)
+            found, masks = RunList.from_label_map(drawn)
+            keys = [keys[value] for value in found.tolist()]
+        else:
+            found, masks = RunList.from_label_map(read_pixels(path, where, size).indices())
+            keys = [
+                (value // divisor, value % divisor + 1) if value >= divisor else (value, 0) for value in found.tolist()
+            ]
+            present = sorted({label for label, _ in keys})
+            if not self._known >= set(present):
+                raise FormatError(f"{where}: {self._unknown(present, path)}")
+        ordered = sorted(set(keys))
+        places = {key: k for k, key in enumerate(ordered)}
+        return self._objects(ordered, masks.union([places[key] for key in keys], len(ordered)), 1)
+
+    def _objects(self, keys: list[tuple[int, int]], masks: RunList, first: int) -> tuple[list[Region], RunList]:
+        """Return the regions of masks by their label and number, 0 for no object; ``first`` is what others call 0."""
+        rows = [k for k, (label, _) in enumerate(keys) if label != self._fill]
         stuff = {label.id for label in self._labels.labels if label.thing is False}
         regions = [
-            Region(label, instance=number - first if number and label not in stuff else None) for label, number in ids
+            Region(label, instance=number - first if number and label not in stuff else None) for label, number in keys
         ]
         return [regions[k] for k in rows], masks.select(rows)
 

@@ -61,7 +61,7 @@ def read(
     """Return a dataset of images with PNG masks.
 
     Label maps become one region a class that is there, or one an object where VOC's ``SegmentationObject`` or Cityscapes'
-    ``*_instanceIds.png`` tells objects apart; pixels of :attr:`LabelSet.fill_id` belong to no region.
+    ``*_instanceIds.png`` or ``*_polygons.json`` tells objects apart; pixels of :attr:`LabelSet.fill_id` belong to no region.
 
     Args:
         path: the dataset's folder, see the module for the layouts.
@@ -180,16 +180,18 @@ def _plain_sample(entry: Entry, layout: Layout, decode: Decoder) -> Sample:
         raise FormatError(f"{where}: {entry.reason}")
     if entry.image is None and layout.images:
         raise FormatError(
-            f"{where}: there is no image {entry.name} for the mask {entry.mask}; say where the images are "
+            f"{where}: there is no image {entry.name} for the mask {entry.mask or entry.combined}; say where the images are "
             "(--images-from DIR)"
         )
-    if entry.mask is None:
+    if (mask := entry.mask or entry.combined) is None:
         raise FormatError(f"{where}: there is no mask for the image {entry.image}")
     size, turned = None, 1
     if entry.image is not None:
         info = probe(entry.image, where)
         size, turned = (info.height, info.width), info.orientation
-    if entry.layers:
+    if entry.mask is None:
+        regions, masks = decode.combined(mask, size, where, layout.divisor)
+    elif entry.layers:
         regions, masks = layers.regions(entry.layers, decode.labels, size, where)
     elif layout.packed is not None:
         regions, masks = decode.packed(entry.mask, layout.packed, size, where)

@@ -1,15 +1,18 @@
-"""Cityscapes' layout: leftImg8bit/ beside gtFine/ (or gtCoarse/), with the label ids, the train ids or the colours."""
+"""Cityscapes' layout: leftImg8bit/ beside gtFine/ (or gtCoarse/), with any of the kinds of files that it has of an image."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
 from ...known_labels import CITYSCAPES, CITYSCAPES_TRAIN
-from ..entries import Entry, Layout, pairs
+from ..entries import Entry, Layout, Pair, pairs
 
 _MASKS = ("gtFine", "gtCoarse")
-# What tells more comes first.
-_KINDS = (("labelIds", CITYSCAPES), ("labelTrainIds", CITYSCAPES_TRAIN), ("color", CITYSCAPES))
+# What tells more comes first: not all classes have a colour of their own.
+_KINDS = ("labelIds.png", "instanceIds.png", "polygons.json", "color.png")
+_TRAINED = ("labelTrainIds.png",)
+# These say class and object by themselves.
+_COMBINED = ("instanceIds.png", "polygons.json")
 
 
 def missing(root: Path) -> str | None:
@@ -20,25 +23,48 @@ def missing(root: Path) -> str | None:
 
 
 def find(root: Path) -> Layout:
-    """Return the images and masks."""
+    """Return the images and masks: of each image the kind that tells most. All kinds but the train ids have the same labels."""
     masks = next(root / name for name in _MASKS if (root / name).is_dir())
-    kind, known = next((kind for kind in _KINDS if any(masks.rglob(f"*_{masks.name}_{kind[0]}.png"))), _KINDS[0])
-    tail = f"_{masks.name}_{kind}"
-    found = pairs(
-        root / "leftImg8bit",
-        masks,
-        image_key=lambda key: key.removesuffix("_leftImg8bit"),
-        mask_key=lambda key: key.removesuffix(tail) if key.endswith(tail) else None,
-    )
+    is_trained = _holds(masks, _TRAINED[0]) and not _holds(masks, _KINDS[0])
+    kinds = _TRAINED if is_trained else _KINDS
+    found: dict[str, tuple[Pair, str]] = {}
+    for kind in kinds:
+        for key, pair in _of_kind(root / "leftImg8bit", masks, kind).items():
+            if key not in found or (found[key][0].mask is None and pair.mask is not None):
+                found[key] = pair, kind
+        if found and all(pair.mask is not None and pair.image is not None for pair, _ in found.values()):
+            break
     entries, left_out = [], []
-    for key, pair in found.items():
+    for key, (pair, kind) in sorted(found.items()):
         if pair.mask is None and (others := sorted(masks.glob(f"{key}_{masks.name}_*"))):
-            kinds = ", ".join(path.name.rpartition("_")[2] for path in others)
-            left_out.append((f"images without *_{kind}.png", f"{key}: there is {kinds}"))
+            there = ", ".join(path.name.rpartition("_")[2] for path in others)
+            left_out.append((f"images without *_{kind}", f"{key}: there is {there}"))
             continue
         objects = masks / f"{key}_{masks.name}_instanceIds.png"
         split = PurePosixPath(key).parts[0] if "/" in key else None
-        instances = objects if objects.is_file() else None
-        entries.append(Entry(key, f"{key}_leftImg8bit.png", pair.image, pair.mask, split, instances, pair.reason))
+        name = f"{key}_leftImg8bit.png"
+        if kind in _COMBINED:
+            entries.append(Entry(key, name, pair.image, None, split, None, pair.reason, pair.mask))
+        else:
+            instances = objects if objects.is_file() else None
+            entries.append(Entry(key, name, pair.image, pair.mask, split, instances, pair.reason))
     images = (root / "leftImg8bit").is_dir()
+    known = CITYSCAPES_TRAIN if is_trained else CITYSCAPES
     return Layout("cityscapes", entries, (("Cityscapes", known),), images, left_out=left_out)
+
+
+def _holds(masks: Path, kind: str) -> bool:
+    return any(masks.rglob(f"*_{masks.name}_{kind}"))
+
+
+def _of_kind(images: Path, masks: Path, kind: str) -> dict[str, Pair]:
+    """Return all images, and the masks of a kind."""
+    file = PurePosixPath(kind)
+    tail = f"_{masks.name}_{file.stem}"
+    return pairs(
+        images,
+        masks,
+        image_key=lambda key: key.removesuffix("_leftImg8bit"),
+        mask_key=lambda key: key.removesuffix(tail) if key.endswith(tail) else None,
+        suffixes=(file.suffix,),
+    )
