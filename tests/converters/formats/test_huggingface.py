@@ -271,3 +271,15 @@ def test_the_library_is_told_to_stay_off_the_network() -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout.split() == ["True", "True"]
+
+
+def test_nothing_is_kept_in_the_users_cache(tmp_path: Path) -> None:
+    """Nor is there any need of one: the home of a server's user may be read-only."""
+    rows().to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "home").write_text("no folder")
+    code = "import sys, maskloop_converters as mc; print(len(list(mc.read(sys.argv[1]))))"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    env |= {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "2"
+    assert (tmp_path / "home").read_text() == "no folder"

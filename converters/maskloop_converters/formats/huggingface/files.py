@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,10 @@ class Rows:
                 return found
             if self.kind == "parquet":
                 data = {"train": [str(file) for file in self.files]}
-                return datasets.load_dataset("parquet", data_files=data, split="train", streaming=True)
+                # rows are streamed, and nothing is kept in the user's cache, which may not be writable
+                with tempfile.TemporaryDirectory(prefix="maskloop-") as cache:
+                    options = {"split": "train", "streaming": True, "cache_dir": cache}
+                    return datasets.load_dataset("parquet", data_files=data, **options)
             return ImageFolder(self.files[0])
 
     def rows(self, pictures: list[str]) -> Iterator[dict[str, Any]]:
