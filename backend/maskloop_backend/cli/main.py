@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("maskloop_backend.cli.serve", "Serve a model's predictions to Label Studio."),
     "connect": ("maskloop_backend.cli.connect", "Register the backend in a Label Studio project, the right way."),
     "doctor": ("maskloop_backend.cli.doctor", "Find what is wrong between Label Studio and the backend; say the fix."),
-    "train": ("maskloop_backend.cli.train", "Train an FCN-32s on a labelled dataset."),
+    "train": ("maskloop_backend.cli.train", "Train a fully convolutional network on a labelled dataset."),
     "retrain": ("maskloop_backend.cli.retrain", "Make a better model of what annotators corrected, or change nothing."),
     "evaluate": ("maskloop_backend.cli.evaluate", "Measure a model version on labelled images; find wrong labels."),
     "review": ("maskloop_backend.cli.review", "Find labels of a project that should be looked at again."),

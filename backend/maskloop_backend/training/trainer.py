@@ -1,4 +1,4 @@
-"""Training an FCN-32s: the loop, its evaluations and checkpoints, and the version that comes out."""
+"""Training a fully convolutional network: from a dataset to the version in the registry."""
 
 from __future__ import annotations
 
