@@ -23,8 +23,8 @@ from ..training.dataset import Examples, TrainingDataError
 from ..training.refitting import HeadFitter, Kept, Pause
 from .collected import Collected, CorrectionsError
 from .corrections import from_project
+from .efforts import inherited
 from .holdout import Holdout
-from .retraining import inherited
 
 logger = logging.getLogger("maskloop.loop")
 

@@ -8,66 +8,45 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import keras
+from typing import Any, Literal
 
 from maskloop_converters import datasets
 from maskloop_converters.errors import MaskloopError
 from maskloop_converters.report import OnError
 from maskloop_converters.samples import LabelSet, Sample
 
-from ..evaluation.assessment import assess
-from ..evaluation.comparison import compare
-from ..evaluation.gate import Decision, decide
-from ..evaluation.measurement import Measurement, MeasurementError, channel_map, measure
-from ..evaluation.report import write_gate_report, write_report
-from ..inference.prediction import Segmenter
-from ..inference.predictor import Predictor
+from ..evaluation.gate import Decision
+from ..evaluation.measurement import MeasurementError, channel_map
 from ..locks import held
-from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
-from ..model.record import ModelRecord
 from ..registry.store import Registry
 from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
 from ..training.batches import Emphasis
 from ..training.dataset import Examples
 from ..training.outcome import TrainingResult
-from ..training.recipes import recipe
 from ..training.settings import TrainingSettings
 from ..training.trainer import train
 from .changes import Change, channels, summary
 from .collected import Collected, CorrectionsError, Role, as_dataset, as_drawn
 from .collecting import Counting
 from .corrections import from_dataset, from_export, from_project
+from .efforts import Effort, inherited, settings_of
 from .holdout import SHARE, Holdout, project_directory
-from .in_use import lost
+from .judging import Judging, predictor_of
 from .label_configs import LabelConfigs
 from .progress import RetrainProgress, SilentRetraining, Together
 from .still_there import StillThere
 
-Effort = Literal["quick", "full"]
-EFFORTS: tuple[Effort, ...] = get_args(Effort)
 Promote = Literal["if-better", "always", "never"]
-PROMOTE: tuple[Promote, ...] = get_args(Promote)
 
 # Predictions that were submitted unchanged are drawn so often for every image that somebody drew: their mistakes are
 # those that annotators overlooked, and the model knows them already.
 ACCEPTED_WEIGHT = 0.25
-
-
-# Crops that a quick training of a head looks at, and views whose features it keeps, about; many images have more.
-_QUICK_DRAWS, _QUICK_VIEWS = 1200, 400
-
-# What a retraining takes over from how its parent was trained.
-_KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard", "zoom")
-# Epochs are few steps on what a project has at first; an evaluation costs as much as a fifth of one.
-_LONG: Mapping[str, Any] = {"epochs": 60, "evaluate_every": 5, "patience": None}
 
 
 class RetrainingBusyError(MaskloopError):
@@ -261,7 +240,7 @@ class _Retraining:
                 if initial is None:
                     what = "new weights have nothing to tell these apart by, and learn it as one class"
                 self._note(f"the label {name} stands for {', '.join(several)}: {what}")
-        judging = _Judging(self.registry, self.project, collected, held_out, progress, fresh=initial is None)
+        judging = Judging(self.registry, self.project, collected, held_out, progress, fresh=initial is None)
         counts = collected.counts
         short = {key: changed[key] for key in ("images", "pixels", "changed", "share", "miou", "iou")}
 
@@ -294,7 +273,7 @@ class _Retraining:
         return results[0]
 
     def _finish(
-        self, training: TrainingResult, judging: _Judging, initial: Bundle | None, changed: Mapping[str, Any]
+        self, training: TrainingResult, judging: Judging, initial: Bundle | None, changed: Mapping[str, Any]
     ) -> RetrainResult:
         """Write the report and, if it may be, serve the new version."""
         self.progress.phase("report")
@@ -380,7 +359,7 @@ class _Retraining:
             maps = channels(before, collected.labels), channels(sample, collected.labels)
             role = collected.roles[sample.id]
             changes.append(Change.between(sample.id, role, *maps, len(self._names), stored=True))
-        served = _segmenter(self.registry, self.registry.serving(self.project))
+        served = predictor_of(self.registry, self.registry.serving(self.project))
         if served is None or not others:
             return changes
         serving = as_drawn(served, collected)
@@ -401,12 +380,12 @@ class _Retraining:
 
     def _settings(self, initial: Bundle | None, images: int) -> TrainingSettings:
         base = TrainingSettings() if self.parent is None else inherited(self.parent.record)
-        effort: dict[str, Any] = dict(_settings_of(base, self.plan.effort if initial is not None else "fresh", images))
+        effort: dict[str, Any] = dict(settings_of(base, self.plan.effort if initial is not None else "fresh", images))
         if initial is None and self.plan.effort == "quick":
             self._note("a training from new weights has no features to keep: --effort full")
         return dataclasses.replace(base, **{**effort, "seed": self.plan.seed, **self.plan.overrides})
 
-    def _verdict(self, decision: Decision, judging: _Judging) -> tuple[bool, str]:
+    def _verdict(self, decision: Decision, judging: Judging) -> tuple[bool, str]:
         if self.plan.promote == "never":
             return False, f"--promote never; the gate: {decision.reason}"
         if self.plan.promote == "always":
@@ -420,183 +399,12 @@ class _Retraining:
         return decision.promote, decision.reason
 
 
-class _Judging:
-    """The gate: the candidate against the version that is served when it is ready.
-
-    Args:
-        registry: knows what is served.
-        project: that it is for; None: all without a version of their own.
-        collected: labels and roles.
-        held_out: samples that were never trained on.
-        progress: is told how far it is.
-        fresh: the candidate knows nothing but what it was trained on.
-    """
-
-    def __init__(
-        self,
-        registry: Registry,
-        project: int | None,
-        collected: Collected,
-        held_out: Sequence[Sample],
-        progress: RetrainProgress,
-        *,
-        fresh: bool,
-    ) -> None:
-        self._registry = registry
-        self._project = project
-        self._collected = collected
-        # a project that goes on from what it was served had those labels in use all the time
-        self._learned = collected.learned if project is None or fresh else None
-        self._labels = collected.labels
-        self._examples = Examples(held_out, collected.labels)
-        self._corrected = [s.id for s in held_out if collected.roles.get(s.id) == "corrected"]
-        self._progress = progress
-        self._segmenters: list[Segmenter] = []
-        self._measured: list[Measurement] = []
-        self.serving: str | None = None
-        self.decision = Decision(False, "not judged yet", "", None, None)
-
-    def judge(self, bundle: Bundle) -> None:
-        """Measure a candidate and the serving version, and decide."""
-        self._progress.phase("gate")
-        self.serving = self._registry.serving(self._project)
-        self._labels = bundle.labels
-        serving = _segmenter(self._registry, self.serving)
-        both = [Predictor(bundle), *([] if serving is None else [serving])]
-        self._segmenters = [as_drawn(segmenter, self._collected) for segmenter in both]
-        steps = len(self._segmenters) * len(self._examples)
-        self._measured = []
-        for number, segmenter in enumerate(self._segmenters):
-            before = number * len(self._examples)
-            try:
-                measured = measure(segmenter, self._examples, each=self._moved(before, steps))
-            except MeasurementError as error:
-                if number == 0:
-                    raise
-                reason = f"{error}; it cannot be compared: --promote always serves the new version"
-                self.decision = Decision(False, reason, "", None, None)
-                return
-            self._measured.append(measured)
-        self.decision = self._decision()
-
-    def named(self, version: str) -> Decision:
-        """Return the decision with the candidate's name, which it got when it was saved."""
-        if self._measured:
-            self._measured[0] = dataclasses.replace(self._measured[0], version=version)
-        if len(self._measured) == len(self._segmenters):
-            self.decision = self._decision()
-        return self.decision
-
-    def report(self, directory: Path, version: str, extra: Mapping[str, Any]) -> Path:
-        """Write why the candidate is promoted or not."""
-        if len(self._measured) == 2:
-            candidate, serving = self._measured
-            segmenters = self._segmenters[0], self._segmenters[1]
-            return write_gate_report(directory, self.decision, candidate, serving, self._examples, segmenters, extra)
-        candidate_only = _Named(self._segmenters[0], version)
-        assessment = assess(candidate_only, self._examples)
-        return write_report(directory, assessment, self._examples, candidate_only, overwrite=True)
-
-    def _decision(self) -> Decision:
-        if len(self._measured) == 1:
-            rule = "The first version is served; there is none to compare it with."
-            return Decision(True, "no version was served before", rule, None, None)
-        candidate, serving = self._measured
-        corrections = None
-        if self._corrected:
-            corrections = compare(candidate.of(self._corrected), serving.of(self._corrected))
-        gone = lost(self._registry, self._project, self._labels, self._learned)
-        return decide(compare(candidate, serving), corrections, lost=gone)
-
-    def _moved(self, before: int, steps: int) -> Callable[[int], None]:
-        return lambda done: self._progress.moved(before + done, steps)
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A segmenter under the name that its version was given."""
-
-    segmenter: Segmenter
-    version: str
-
-    @property
-    def labels(self) -> LabelSet:
-        """Of the segmenter."""
-        return self.segmenter.labels
-
-    def predict(self, images: Sequence[Any]) -> Any:
-        """Predict."""
-        return self.segmenter.predict(images)
-
-
-def _settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"], images: int) -> Mapping[str, Any]:
-    """Return what an effort sets; the figures are measured, see benchmarks/README.md."""
-    own, entry = recipe(base.backbone), backbone(base.backbone)
-    if effort == "fresh":
-        return {"precision": _precision(), **_LONG, "weights": own.weights if base.weights is None else base.weights}
-    found: dict[str, Any] = {**_LONG, "weights": None}
-    if effort == "full":
-        faster = 1.5 if base.backbone == "small" else 0.5
-        slower = {"learning_rate": faster * own.learning_rate, "backbone_rate": 0.3}
-        return {**found, **slower, "precision": _precision()}
-    quick = {**found, "epochs": 40, "cached_views": 8}
-    if base.backbone == "small":
-        # the first three blocks take most of the time and see edges and textures; the last two cost little and gain most
-        return {**quick, "learning_rate": 1.5 * own.learning_rate, "frozen_blocks": 3}
-    if base.backbone == "vgg16":
-        # VGG16's fc6 and fc7 are 120 M weights: on a CPU they would take longer than the backbone
-        return {**quick, "frozen_blocks": len(entry.blocks), "frozen_head": base.head}
-    # the head and the scores alone: the blocks before them, trained on some dozen images, forget more than they learn
-    epochs = min(40, max(4, _QUICK_DRAWS // images))
-    return {
-        **quick,
-        "frozen_blocks": len(entry.blocks),
-        "backbone_rate": 1.0,
-        "learning_rate": 0.5 * own.learning_rate,
-        "epochs": epochs,
-        "evaluate_every": epochs,
-        "checkpoint_every": 100,
-        "cached_views": min(8, max(2, _QUICK_VIEWS // images)),
-        "loss_every": min(4, base.recipe.stride // 2),
-        "blended": True,
-    }
-
-
-def _precision() -> str:
-    """Return what to compute in: bfloat16 where there is an accelerator that has it."""
-    try:
-        devices = keras.distribution.list_devices()
-    except (RuntimeError, ValueError, NotImplementedError):
-        return "float32"
-    return "float32" if all(device.startswith("cpu") for device in devices) else "mixed_bfloat16"
-
-
-def inherited(record: ModelRecord) -> TrainingSettings:
-    """Return what a training takes over from the version it starts from: the network and how it sees images."""
-    architecture, settings = record.architecture, record.settings
-    kept = {key: settings[key] for key in _KEPT if key in settings}
-    return TrainingSettings.from_json(
-        {
-            **kept,
-            "backbone": architecture.backbone,
-            "head": architecture.head,
-            "stride": architecture.stride,
-            "weights": settings.get("weights"),
-            "size": record.max_side,
-        }
-    )
-
-
 def _emphasis(collected: Collected, learned: Sequence[Sample]) -> Emphasis:
     roles = {sample.id: collected.roles.get(sample.id) for sample in learned}
     return Emphasis(
         frozenset(name for name, role in roles.items() if role == "corrected"),
         {name: ACCEPTED_WEIGHT for name, role in roles.items() if role == "accepted"},
     )
-
-
-def _segmenter(registry: Registry, version: str | None) -> Predictor | None:
-    return None if version is None else Predictor(registry.load(version))
 
 
 def _parent(registry: Registry, plan: Plan, project: int | None) -> Bundle | None:
