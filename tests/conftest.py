@@ -40,12 +40,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
     return Groups(config, log)
 
 
+LOGGERS = [logging.getLogger(name) for name in ("maskloop", "waitress", "waitress.queue")]
+
+
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """A command that ran in this process set up its logs; the next test finds them as they were."""
-    loggers = [logging.getLogger(name) for name in ("maskloop", "waitress", "waitress.queue")]
-    before = [(one, list(one.handlers), one.propagate, one.level) for one in loggers]
+def logging_as_in_a_new_process() -> Iterator[None]:
+    """A command that ran in this process, in a test or in a file's own fixture, set up its logs; no test finds them so."""
+
+    def renew() -> None:
+        for one in LOGGERS:
+            one.handlers, one.propagate, one.disabled = [], True, False
+            one.setLevel(logging.NOTSET)
+
+    renew()
     yield
-    for one, handlers, propagate, level in before:
-        one.handlers, one.propagate = handlers, propagate
-        one.setLevel(level)
+    renew()

@@ -67,6 +67,10 @@ def trained(scenes: Path, home: Path, count: int, *, stop: int = 0) -> Any:
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
+        # XLA's threads, as many as cores otherwise: devices that wait for each other hold one each, and two computations at
+        # once would take them all
+        "NPROC": "16",
+        "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
         # on a busy machine four devices on two cores may wait for each other for long
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={count} "
         "--xla_cpu_collective_call_terminate_timeout_seconds=600 --xla_cpu_collective_timeout_seconds=600",
