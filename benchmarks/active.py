@@ -44,7 +44,9 @@ def main() -> None:
     assert validation is not None
     train, measured = Examples(dataset, dataset.labels), Examples(validation, dataset.labels)
     own = recipe(options.backbone)
-    architecture = Architecture(len(dataset.labels.classes), options.backbone, stride=own.stride)
+    # fc6 and fc7 of VGG16 would not learn, and nobody has their weights in a file of its convolutions
+    head = options.backbone != "vgg16"
+    architecture = Architecture(len(dataset.labels.classes), options.backbone, head=head, stride=own.stride)
     network = build_fcn(architecture, weights=options.weights or own.weights)
     bundle = Bundle.create(network, architecture, dataset.labels)
     plan = Rounds(

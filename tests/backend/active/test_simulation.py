@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 
 from maskloop_backend.active.curves import Curve, Point, comparison, curves
 from maskloop_backend.active.simulation import Rounds, SimulationError, simulate
-from maskloop_backend.active.uncertainty import UncertaintyError
 from maskloop_backend.cli.main import cli
 from maskloop_backend.demo.scenes import write_scenes
 from maskloop_backend.model.bundle import Bundle
