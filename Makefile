@@ -53,7 +53,7 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Coverage costs a tenth, and says little where the slow tests are missing.
+# Coverage takes time, and says little where the slow tests are missing.
 test: CHOSEN := -m "not slow"
 test-all: CHOSEN := --cov --cov-report=term:skip-covered
 test test-all: .venv/.dev

@@ -110,20 +110,31 @@ def test_the_version_holds_what_was_measured(tmp_path: Path, dataset: Dataset) -
     assert not list((tmp_path / "training").iterdir())
 
 
-@pytest.mark.parametrize(("after", "stopped"), [(1, 2), (3, 4), (4, 4)])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> tuple[TrainingResult, Bundle]:
+    """A training that nothing stopped."""
+    registry = Registry(tmp_path_factory.mktemp("whole"))
+    result = train(read_source(scenes)[0], QUICK, registry)
+    return result, registry.load(result.version)
+
+
+@pytest.mark.parametrize(
+    ("after", "stopped"),
+    [(1, 2), pytest.param(3, 4, marks=pytest.mark.slow), pytest.param(4, 4, marks=pytest.mark.slow)],
+)
 def test_resuming_gives_the_same_weights_as_never_stopping(
-    tmp_path: Path, dataset: Dataset, after: int, stopped: int
+    tmp_path: Path, dataset: Dataset, whole: tuple[TrainingResult, Bundle], after: int, stopped: int
 ) -> None:
     """Two steps an epoch: in the middle of the first, in the second, and between two epochs."""
-    whole = train(dataset, QUICK, Registry(tmp_path / "whole"))
-    registry = Registry(tmp_path / "parts")
+    result, bundle = whole
+    registry = Registry(tmp_path)
     with pytest.raises(TrainingInterrupted, match=f"stopped after {stopped} of 6 steps.*--resume"):
         train(dataset, QUICK, registry, Stop(after))
     with pytest.raises(UnfinishedTrainingError, match="--resume goes on with it, --restart throws it away"):
         train(dataset, QUICK, registry)
     resumed = train(dataset, QUICK, registry, resume=True)
-    assert resumed.history == whole.history
-    models = [Registry(tmp_path / "whole").load(whole.version).model, registry.load(resumed.version).model]
+    assert resumed.history == result.history
+    models = [bundle.model, registry.load(resumed.version).model]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
 
