@@ -74,6 +74,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/codecs.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py --memory 1000 10000
+	$(BIN)/python benchmarks/formats.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/serving.py
 
 fuzz: .venv/.dev
