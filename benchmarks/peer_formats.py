@@ -221,7 +221,8 @@ def huggingface(root: Path) -> Found:
     from datasets import load_dataset
 
     (file,) = root.rglob("*.parquet")
-    rows = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(root / "cache"))
+    # As a stream: else it would read what it left in its cache the time before.
+    rows = load_dataset("parquet", data_files=str(file), split="train", streaming=True)
     for k, row in enumerate(rows.cast_column("image", ImageColumn(decode=False))):
         mask = np.array(row["mask"])
         if mask.shape != size_of(io.BytesIO(row["image"]["bytes"])):
