@@ -293,6 +293,9 @@ class Nothing:
 
     name, precision, static_shapes = "keras", "float32", False
 
+    def start_stretch(self) -> None:
+        """Nothing is kept."""
+
     def labels(self, images: Pixels) -> tuple[Pixels, Pixels]:
         return (np.zeros(images.shape[:3], np.uint8),) * 2
 
