@@ -24,6 +24,7 @@ _DRAWN = 24
 @click.command
 @click.option("--project", required=True, metavar="ID|TITLE", help="The Label Studio project.")
 @options.studio_url
+@options.studio_public_url
 @options.studio_token
 @options.allow_hosts
 @options.deny_private
@@ -70,6 +71,7 @@ _DRAWN = 24
 def command(
     project: str,
     studio_url: str,
+    studio_public_url: str | None,
     studio_token: str | None,
     allow_hosts: tuple[str, ...],
     deny_private: bool,
@@ -121,11 +123,16 @@ def command(
     from ..registry import Registry
     from ..studio.addresses import AddressPolicy
     from ..studio.client import StudioClient
+    from ..studio.errors import http_address
     from ..studio.images import ImageFetcher
+    from ..studio.links import project_page
     from .progress import bar
 
     if report is not None:
         check_place(report, None, overwrite=overwrite)
+    opened = http_address(
+        studio_public_url or studio_url, "--studio-public-url" if studio_public_url else "--studio-url"
+    )
     registry = Registry(home)
     applied: Applied | None = None
     with ExitStack() as stack:
@@ -163,7 +170,13 @@ def command(
                 applied = store(client, found, each=progress)
     if report is not None and not dry_run:
         page = write_review(
-            report, f"project {found.project}", found.to_json(), found.drawn, found.labels, overwrite=overwrite
+            report,
+            f"project {found.project}",
+            found.to_json(),
+            found.drawn,
+            found.labels,
+            overwrite=overwrite,
+            tasks_at=project_page(opened, found.project),
         )
         click.echo(f"{page}", err=True)
     for note in found.notes:
