@@ -5,6 +5,7 @@
 # make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
 # make docs   the documentation as a site in build/docs, its links checked
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
+# make soak   fifty annotators at work for ten minutes: failed requests, waits, memory (SOAK="--people 10 --minutes 1")
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
@@ -20,9 +21,10 @@ DEMO ?=
 FUZZ_RUNS ?= 100000
 CRASHES ?= 50
 ATTACKS ?=
+SOAK ?=
 CASES ?= 10000
 
-.PHONY: demo dev test check docs format bench fuzz attack api crashes faults lock clean
+.PHONY: demo dev test check docs format bench soak fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -71,6 +73,9 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/convert.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py --memory 1000 10000
 	$(BIN)/python benchmarks/serving.py
+
+soak: .venv/.dev
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
