@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from prometheus_client import ProcessCollector
+from prometheus_client import ProcessCollector, generate_latest
 
 from maskloop_backend.cli.main import cli
 from maskloop_backend.serving.metrics import Metrics
@@ -65,6 +67,51 @@ def test_a_metric_that_is_not_there_would_be_noticed() -> None:
     assert "maskloop_requests" not in metrics()
     assert metrics()["maskloop_outcomes_total"] == {"outcome"}
     assert "process_resident_memory_bytes" in {family.name for family in ProcessCollector(registry=None).collect()}
+
+
+def test_counters_that_alerts_watch_begin_at_zero() -> None:
+    """A first failure is an increase only from a series that was there before."""
+    registry = Metrics().registry
+    watched = {
+        (name, label, value)
+        for _, expression in expressions()
+        for name, label, value in re.findall(r'(maskloop_\w+_total)\{(\w+)="(\w+)"\}', expression)
+    }
+    assert ("maskloop_jobs_over_total", "state", "failed") in watched
+    for name, label, value in watched:
+        assert registry.get_sample_value(name, {label: value}) == 0, (name, value)
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not on this machine (it comes with Prometheus)")
+    return found
+
+
+def test_prometheus_reads_the_rules_and_each_alert_fires(promtool: str) -> None:
+    for command in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]):
+        run = subprocess.run(
+            [promtool, *command], cwd=OPS / "prometheus", capture_output=True, text=True, check=False, timeout=60
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+    tested = yaml.safe_load((OPS / "prometheus" / "rules_test.yml").read_text())["tests"]
+    fired = {case["alertname"] for test in expected_in(tested) for case in test if case.get("exp_alerts")}
+    quiet = {case["alertname"] for test in expected_in(tested) for case in test if not case.get("exp_alerts")}
+    rules = yaml.safe_load((OPS / "prometheus" / "rules.yml").read_text())["groups"][0]["rules"]
+    assert fired == quiet == {rule["alert"] for rule in rules}
+
+
+def expected_in(tests: list[Any]) -> Iterator[list[Any]]:
+    """Return what each test expects of alerts."""
+    return (test["alert_rule_test"] for test in tests)
+
+
+def test_prometheus_finds_nothing_wrong_with_the_metrics(promtool: str) -> None:
+    exposed = generate_latest(Metrics().registry)
+    run = subprocess.run([promtool, "check", "metrics"], input=exposed, capture_output=True, check=False, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 
 def test_alerts_say_what_and_what_to_do() -> None:

@@ -78,3 +78,13 @@ class Metrics:
             registry=self.registry,
         )
         self.events = Counter("maskloop_webhook_events", "Webhook events taken in.", ["action"], registry=self.registry)
+        # Prometheus sees no increase where a series begins with 1: the first failure would alert nobody.
+        for counter, values in (
+            (self.tasks, ("predicted", "image_failed", "model_failed", "build_failed", "cancelled")),
+            (self.cache, ("hit", "miss", "shared")),
+            (self.model_loads, ("loaded", "failed")),
+            (self.jobs_over, ("done", "failed", "cancelled")),
+            (self.outcomes, ("accepted", "changed", "rejected", "drawn", "left_out")),
+        ):
+            for value in values:
+                counter.labels(value)

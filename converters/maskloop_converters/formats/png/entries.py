@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import png
@@ -82,8 +81,8 @@ class Entry:
 class Packed(Protocol):
     """Masks whose channels hold classes and objects at once."""
 
-    def unpack(self, image: png.PngImage, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the class and the number of the object at each pixel, 0 for none: int64 (H, W) each."""
+    def unpack(self, image: png.PngImage, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the class and the number of the object at each pixel, 0 for none: unsigned (H, W) each."""
 
     def named(self, root: Path, listed: LabelList | None, masks: list[Path], notes: Tally) -> LabelSet:
         """Return the classes, by a list if there is one."""
