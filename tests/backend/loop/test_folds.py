@@ -102,6 +102,7 @@ def kept(registry: Registry) -> list[str]:
     return sorted(name for name in names if "/images" not in name and not name.endswith(".lock"))
 
 
+@pytest.mark.slow
 def test_trainings_judge_what_they_did_not_learn_from(
     studio: LabelledStudio, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_trainings_judge_what_they_did_not_learn_from(
     assert (kept(registry), registry.serving(5)) == (before, served)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(studio: LabelledStudio, registry: Registry) -> None:
     before = kept(registry)
     with pytest.raises(KeyboardInterrupt):
