@@ -4,7 +4,7 @@
 
 HOME serves a version, PICTURES is a folder of images that it never saw. Label Studio runs on loopback (MASKLOOP_STUDIO_VENV
 names an environment that has it), `maskloop serve` and `connect` as a user would run them, and Chromium clicks: the data
-manager, a task, a region of the list, a stroke in it, Submit. Screenshots have no pointer; it is drawn where it was.
+manager, Label All Tasks, a region of the list, a stroke in it, Submit. Screenshots have no pointer; it is drawn where it was.
 """
 
 from __future__ import annotations
@@ -83,13 +83,12 @@ def box_of(locator: Any) -> dict[str, float]:
     return dict(found)
 
 
-def film(person: Person, project: int, number: int, label: str, tool: str, stroke: list[tuple[float, float]]) -> Camera:
-    """Do what an annotator does with a task, and take frames of it.
+def film(person: Person, project: int, label: str, tool: str, stroke: list[tuple[float, float]]) -> Camera:
+    """Do what an annotator does with the first task, and take frames of it.
 
     Args:
         person: logged in.
         project: whose tasks have predictions.
-        number: of the task in the data manager, from 0.
         label: of the region to put right.
         tool: hotkey, 'b' brush or 'e' eraser.
         stroke: points (x, y), shares of the image's width and height.
@@ -97,16 +96,15 @@ def film(person: Person, project: int, number: int, label: str, tool: str, strok
     page, camera = person.page, Camera(person)
     page.set_viewport_size({"width": SCREEN[0], "height": SCREEN[1]})
     page.goto(f"{person.url}/projects/{project}/data")
-    page.locator(_ROWS).nth(number).wait_for()
+    page.locator(_ROWS).first.wait_for()
     page.wait_for_load_state("networkidle")
     camera.move(*camera.at)
     camera.take(1200)
-    camera.over(box_of(page.locator(_ROWS).nth(number)))
+    camera.over(box_of(page.locator("text=Label All Tasks").first))
     camera.take(900)
     page.mouse.click(*camera.at)
-    page.wait_for_function(_DRAWN, arg=1)
-    # the list of tasks makes room for the image
-    page.goto(page.url.replace("/data?", "/data?labeling=1&") if "labeling" not in page.url else page.url)
+    page.locator(_SUBMIT).wait_for()
+    camera.take(400)
     page.wait_for_function(_DRAWN, arg=1)
     settle(person)
     camera.take(2200)
@@ -163,7 +161,6 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--title", default="Streets")
-    parser.add_argument("--task", type=int, default=0, help="which of the pictures, from 0")
     parser.add_argument("--label", default="Car")
     parser.add_argument("--tool", choices=["b", "e"], default="e")
     parser.add_argument("--stroke", nargs="+", default=["0.4,0.5", "0.6,0.5"], metavar="X,Y")
@@ -187,7 +184,7 @@ def main() -> None:
         reached = ("--studio-url", studio.url, "--studio-token", studio.token, "--backend-url", backend.url)
         maskloop("connect", "--project", str(project), *reached, env=backend.environment)
         with chromium() as browser, browse(browser, studio.url, email=studio.email, password=studio.password) as person:
-            camera = film(person, project, asked.task, asked.label, asked.tool, stroke)
+            camera = film(person, project, asked.label, asked.tool, stroke)
     camera.save(FILM, asked.quality)
     sys.stdout.write(f"{FILM}: {len(camera.frames)} frames, {FILM.stat().st_size >> 10} KiB\n")
 
