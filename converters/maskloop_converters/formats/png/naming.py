@@ -36,7 +36,7 @@ class Seen:
         rgb_numbers: of masks whose three channels are equal.
         colors: of the other masks.
         masks: how many could be read.
-        unread: why the first of the others could not, '' where there is none.
+        unread: why the first of the others could not, '' where nothing is known of it.
     """
 
     numbers: set[int] = field(default_factory=set)
@@ -118,7 +118,9 @@ def meaning(
             )
             in_rgb = bool(seen.rgb_numbers and not seen.colors and not seen.numbers)
             return Meaning(labels, built_in=f"the labels of {name}", numbers_in_rgb=in_rgb, values=values)
-    return nameless(root, Seen.of(masks), unknown, values, notes)
+    seen = Seen.of(masks)
+    seen.unread = seen.unread or next((entry.reason for entry in layout.entries if entry.reason), "")
+    return nameless(root, seen, unknown, values, notes)
 
 
 def _of_layers(layout: Layout, listed: LabelList | None) -> LabelSet:
