@@ -1,5 +1,6 @@
 # make demo   see the whole loop on an embedded sample, in a real Label Studio (Ctrl-C stops it)
-# make test   install what the tests need, run them all in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
+# make test   install what the tests need, run all but the slow ones in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
+# make test-all  every test, and which lines and branches they reach; .ci/run does the same
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy, who imports whom
 # make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
@@ -22,7 +23,7 @@ CRASHES ?= 50
 ATTACKS ?=
 CASES ?= 10000
 
-.PHONY: demo dev test check docs format bench fuzz attack api crashes faults lock clean
+.PHONY: demo dev test test-all check docs format bench fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -53,8 +54,11 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
+# Coverage takes time, and says little where the slow tests are missing.
+test: CHOSEN := -m "not slow"
+test-all: CHOSEN := --cov --cov-report=term:skip-covered
+test test-all: .venv/.dev
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder $(CHOSEN) $(TESTS)
 
 .maskloop/docs/.made: pyproject.toml
 	$(PYTHON) -m venv .maskloop/docs
@@ -71,6 +75,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/codecs.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py --memory 1000 10000
+	$(BIN)/python benchmarks/formats.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/serving.py
 
 fuzz: .venv/.dev

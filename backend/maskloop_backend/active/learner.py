@@ -1,4 +1,4 @@
-"""What a simulation trains, hundreds of times: the head and scores of a network, on features that are computed once.
+"""What a simulation trains, dozens of times: the head and scores of a network, on features that are computed once.
 
 The layers that learn, their loss and what they read are those of `retrain --effort quick` and `serve --live`
 (:mod:`~..training.free_head`); only their scores begin at 0 in every training. Every image goes through the frozen layers

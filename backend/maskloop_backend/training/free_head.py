@@ -1,7 +1,7 @@
 """A version's network cut in two: layers that keep their weights, computed once an image, and what learns on them.
 
 What learns is small: the head (EfficientNet-Lite's 1280 channels) and the scores at every stride, on maps of the layers that
-stay. A fit within seconds, and a simulation of hundreds of trainings, are made with it.
+stay. A fit within seconds, and a simulation of dozens of trainings, are made with it.
 """
 
 from __future__ import annotations

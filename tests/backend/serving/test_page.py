@@ -86,7 +86,8 @@ def registry(tmp_path: Path) -> Registry:
     found = Registry(tmp_path / "home", trial=lambda directory: None)
     for number, miou in ((1, 0.5), (2, 0.75)):
         metrics = {"holdout_miou": miou, "pixel_accuracy": 0.9, "gate": {"promote": True, "reason": HOSTILE}}
-        version = write_version(found, number, LabelSet.from_names(["road", "car"]), metrics=metrics)
+        labels, created = LabelSet.from_names(["road", "car"]), f"2026-11-{number:02}T10:00:00Z"
+        version = write_version(found, b"%d" % number, labels, created=created, metrics=metrics).version
         found.promote(version, reason=f"because {HOSTILE}")
     return found
 

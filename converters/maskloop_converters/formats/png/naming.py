@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ... import _runs
 from ...codecs import png
 from ...errors import FormatError
 from ...report import Tally
@@ -65,7 +66,7 @@ class Seen:
                 found = np.unique(png.color_ids(image.rgb())).tolist()
                 self.colors |= {(key & 255, key >> 8 & 255, key >> 16) for key in found[:_MOST_COLORS]}
             return
-        present = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
+        present = _runs.present(numbers)
         if image.kind in ("rgb", "rgba"):
             self.rgb_numbers |= set(present)
             return
