@@ -33,6 +33,7 @@ CASES ?= 10000
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/.backend: pyproject.toml | .venv/bin/python
+	@echo "Installing maskloop and TensorFlow into .venv: about 2.5 GB, some minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[backend]'
 	@touch $@
 

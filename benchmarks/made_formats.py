@@ -330,7 +330,12 @@ def coco_results(root: Path, drawn: list[Scene]) -> None:
 
 
 def huggingface(root: Path, drawn: list[Scene]) -> None:
+    from datasets import Dataset
+
     mc.write(samples(drawn, objects=False), root, "huggingface")
+    (file,) = root.rglob("*.parquet")
+    rows = Dataset.from_parquet(str(file), cache_dir=str(root / "cache")).remove_columns("maskloop")
+    rows.to_parquet(str(file))
 
 
 Maker = Callable[[Path, list[Scene]], None]

@@ -44,6 +44,8 @@ def datumaro(kind: str, root: Path, below: str = "", **options: Any) -> Found:
             continue
         out = np.zeros((height, width), np.uint8)
         for annotation in sorted(item.annotations, key=lambda a: a.z_order):
+            if annotation.type.name == "bbox":
+                continue  # of the same object
             if annotation.type.name == "polygon":
                 annotation = PolygonsToMasks.convert_polygon(annotation, height, width)
             out[np.asarray(annotation.image, bool)] = annotation.label + 1
@@ -135,10 +137,11 @@ def yolo_plain(root: Path) -> Found:
         yield file.stem, out
 
 
-def masks_plain(root: Path, images: str, masks: str, tail: str = "") -> Found:
+def masks_plain(root: Path, images: str, masks: str, tail: str = "", image_tail: str = "") -> Found:
     """What people write themselves: OpenCV reads the mask, Pillow the image's size."""
     for file in sorted((root / images).rglob("*.*")):
-        mask = cv2.imread(str(root / masks / f"{file.stem}{tail}.png"), cv2.IMREAD_UNCHANGED)
+        stem = file.stem.removesuffix(image_tail)
+        mask = cv2.imread(str(root / masks / f"{stem}{tail}.png"), cv2.IMREAD_UNCHANGED)
         if mask.shape[:2] != size_of(file):
             raise ValueError(file)
         yield file.stem, mask
@@ -223,7 +226,7 @@ def huggingface(root: Path) -> Found:
         mask = np.array(row["mask"])
         if mask.shape != size_of(io.BytesIO(row["image"]["bytes"])):
             raise ValueError(k)
-        yield str(k), mask
+        yield f"{k:06d}", mask
 
 
 VOC = ("JPEGImages", "SegmentationClass")
@@ -242,11 +245,10 @@ WORKS: dict[str, Callable[[Path], Found]] = {
     "sa1b/pycocotools": pycocotools_sa1b,
     "via/scikit-image": via,
     "cityscapes-polygons/cityscapesscripts": cityscapesscripts,
-    "cityscapes-ids/datumaro": partial(datumaro, "cityscapes"),
+    "cityscapes-ids/OpenCV": lambda root: masks_plain(root, *CITY, "_gtFine_labelIds", "_leftImg8bit"),
     "ade20k/datumaro": ade20k,
     "mapillary/datumaro": lambda root: datumaro("mapillary_vistas_instances", root, format_version="v2.0"),
     "kitti/datumaro": partial(datumaro, "kitti_segmentation"),
-    "kitti/OpenCV": lambda root: masks_plain(root, "training/image_2", "training/semantic"),
     "voc/datumaro": partial(datumaro, "voc_segmentation"),
     "voc/Pillow": lambda root: pillow_masks(root, *VOC),
     "coco-rle/datumaro": partial(datumaro, "coco_instances"),

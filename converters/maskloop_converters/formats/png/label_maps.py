@@ -155,13 +155,14 @@ class Decoder:
         self, path: MaskSource, packed: Packed, size: tuple[int, int] | None, where: str
     ) -> tuple[list[Region], RunList]:
         """Return a region an object, and one a class for the pixels of none, of a mask whose channels hold both."""
-        classes, numbers = packed.unpack(read_pixels(path, where, size), f"{where}: {path}")
-        unknown = sorted(set(_runs.present(classes)) - self._known)
+        found, masks = RunList.from_label_map(packed.keys(read_pixels(path, where, size), f"{where}: {path}"))
+        keys = packed.meant(found.tolist())
+        unknown = sorted({label for label, _ in keys} - self._known)
         if unknown:
             raise FormatError(
                 f"{where}: {path} holds the classes {unknown[:8]}, which have no name; give their list with --labels (labels=)"
             )
-        return self._told_apart(classes, numbers, 0)
+        return self._objects(*_united(keys, masks), 0)
 
     def _told_apart(
         self,
@@ -339,6 +340,8 @@ def _united(keys: list[tuple[int, int]], masks: RunList) -> tuple[list[tuple[int
     ordered = sorted(set(keys))
     if ordered == keys:
         return keys, masks
+    if len(ordered) == len(keys):
+        return ordered, masks.select(sorted(range(len(keys)), key=keys.__getitem__))
     places = {key: k for k, key in enumerate(ordered)}
     return ordered, masks.union([places[key] for key in keys], len(ordered))
 
