@@ -6,6 +6,7 @@
 # make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
 # make docs   the documentation as a site in build/docs, its links checked
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
+# make soak   fifty annotators at work for ten minutes: failed requests, waits, memory (SOAK="--people 10 --minutes 1")
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
@@ -22,9 +23,10 @@ FUZZ_RUNS ?= 100000
 CRASHES ?= 50
 KILLS ?= 20
 ATTACKS ?=
+SOAK ?=
 CASES ?= 10000
 
-.PHONY: demo dev test test-all check docs format bench fuzz attack api crashes faults lock clean
+.PHONY: demo dev test test-all check docs format bench soak fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -32,6 +34,7 @@ CASES ?= 10000
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/.backend: pyproject.toml | .venv/bin/python
+	@echo "Installing maskloop and TensorFlow into .venv: about 2.5 GB, some minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[backend]'
 	@touch $@
 
@@ -77,6 +80,9 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/convert.py --memory 1000 10000
 	$(BIN)/python benchmarks/formats.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/serving.py
+
+soak: .venv/.dev
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)

@@ -34,6 +34,20 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+def test_a_folder_without_labels_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(
+        FormatError, match=r"holds no files: expected images and their masks\. .* is in no known format"
+    ):
+        mc.read(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "A.JPG").touch()
+    with pytest.raises(FormatError, match=r"holds images, and nothing that says what is in them: expected masks"):
+        mc.read(tmp_path)
+    (tmp_path / "notes.md").touch()
+    with pytest.raises(FormatError, match=r"^\S+ is in no known format"):
+        mc.read(tmp_path)
+
+
 def same(a: mc.Dataset, b: mc.Dataset) -> None:
     for x, y in zip(a, b, strict=True):
         assert x.id == y.id
