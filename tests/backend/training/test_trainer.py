@@ -273,6 +273,7 @@ def test_the_best_weights_between_start_and_end_are_kept(
     assert (kernels[0] != kernels[1]).any()
 
 
+@pytest.mark.slow
 def test_the_backbone_learns_more_slowly_where_that_was_asked_for(
     tmp_path: Path, dataset: Dataset, parent: Bundle
 ) -> None:
@@ -293,6 +294,7 @@ def test_another_network_is_no_start(tmp_path: Path, dataset: Dataset, parent: B
         train(dataset, TrainingSettings(backbone="small", head=False), Registry(tmp_path), initial=parent)
 
 
+@pytest.mark.slow
 def test_too_little_memory_means_smaller_batches_and_then_a_clear_stop(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +362,7 @@ def test_it_logs_for_tensorboard(whole: Trained) -> None:
     assert file.stat().st_size > 500
 
 
+@pytest.mark.slow
 def test_a_zoom_is_kept_where_it_measures_better(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
