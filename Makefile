@@ -6,10 +6,11 @@
 # make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
 # make docs   the documentation as a site in build/docs, its links checked
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
+# make soak   fifty annotators at work for ten minutes: failed requests, waits, memory (SOAK="--people 10 --minutes 1")
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
-# make faults    kill -9 of `maskloop label`, driver and workers, with a third of the images broken (needs a served version)
+# make faults    kill -9 of `maskloop label`, its workers and a node of its Ray cluster, a disk that is full, a third of the images broken
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
@@ -20,10 +21,12 @@ export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
 DEMO ?=
 FUZZ_RUNS ?= 100000
 CRASHES ?= 50
+KILLS ?= 20
 ATTACKS ?=
+SOAK ?=
 CASES ?= 10000
 
-.PHONY: demo dev test test-all check docs format bench fuzz attack api crashes faults lock clean
+.PHONY: demo dev test test-all check docs format bench soak fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -31,6 +34,7 @@ CASES ?= 10000
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/.backend: pyproject.toml | .venv/bin/python
+	@echo "Installing maskloop and TensorFlow into .venv: about 2.5 GB, some minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[backend]'
 	@touch $@
 
@@ -77,6 +81,9 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/formats.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/serving.py
 
+soak: .venv/.dev
+	$(BIN)/python benchmarks/soak.py $(SOAK)
+
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
 	$(BIN)/python fuzz/formats.py --runs $$(( $(FUZZ_RUNS) / 5 ))
@@ -93,7 +100,7 @@ crashes: .venv/.dev
 
 faults: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/faults
-	$(BIN)/python fuzz/faults.py $(MASKLOOP_HOME) --folder $(MASKLOOP_HOME)/faults
+	$(BIN)/python fuzz/faults.py --folder $(MASKLOOP_HOME)/faults --kills $(KILLS)
 
 # What the image installs: the versions that the tests in .venv ran with.
 lock: .venv/.dev

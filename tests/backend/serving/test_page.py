@@ -266,3 +266,15 @@ def test_pictures_of_the_last_predictions(start: Any, image_uri: Any) -> None:
         assert picture.body[:2] == b"\xff\xd8"
     for path in ("/page/pictures/99/overlay", "/page/pictures/1/else"):
         assert client.request("GET", path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("public", "opened"),
+    [(None, "http://label-studio:8080"), ("https://labels.example.com", "https://labels.example.com")],
+)
+def test_tasks_are_linked_to_where_people_open_them(
+    start: Any, image_uri: Any, public: str | None, opened: str
+) -> None:
+    client = start(studio_url="http://label-studio:8080", studio_public_url=public)
+    client.predict([image_uri()])
+    assert f"{opened}/projects/5/data?task=0" in look(client).links
