@@ -10,7 +10,7 @@
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
-# make faults    kill -9 of `maskloop label`, driver and workers, with a third of the images broken (needs a served version)
+# make faults    kill -9 of `maskloop label`, its workers and a node of its Ray cluster, a disk that is full, a third of the images broken
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
@@ -21,6 +21,7 @@ export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
 DEMO ?=
 FUZZ_RUNS ?= 100000
 CRASHES ?= 50
+KILLS ?= 20
 ATTACKS ?=
 SOAK ?=
 CASES ?= 10000
@@ -99,7 +100,7 @@ crashes: .venv/.dev
 
 faults: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/faults
-	$(BIN)/python fuzz/faults.py $(MASKLOOP_HOME) --folder $(MASKLOOP_HOME)/faults
+	$(BIN)/python fuzz/faults.py --folder $(MASKLOOP_HOME)/faults --kills $(KILLS)
 
 # What the image installs: the versions that the tests in .venv ran with.
 lock: .venv/.dev

@@ -74,14 +74,6 @@ def seen(sample: mc.Sample, labels: mc.LabelSet) -> list[list[str]]:
     return [[names.get(k, "") for k in row] for row in sample.label_map(labels).tolist()]
 
 
-@pytest.mark.parametrize("to", sorted(TARGETS))
-def test_bytes_do_not_depend_on_the_number_of_workers(make: MakeDataset, tmp_path: Path, to: str) -> None:
-    mc.write(make(40), tmp_path / "source", "png")
-    for workers in (1, 2):
-        mc.convert(tmp_path / "source", tmp_path / f"w{workers}", to, workers=workers)
-    assert tree(tmp_path / "w1") == tree(tmp_path / "w2")
-
-
 def test_labels_are_renamed_merged_and_dropped(png_dataset: Path, tmp_path: Path) -> None:
     mc.convert(png_dataset, tmp_path / "out", "coco", rename={"car": "road", "sky": "Himmel"})
     merged = mc.read(tmp_path / "out")
