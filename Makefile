@@ -1,14 +1,16 @@
 # make demo   see the whole loop on an embedded sample, in a real Label Studio (Ctrl-C stops it)
-# make test   install what the tests need, run them all in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
+# make test   install what the tests need, run all but the slow ones in random order (again in the same: TESTS="-p randomly --randomly-seed=N")
+# make test-all  every test, and which lines and branches they reach; .ci/run does the same
 # make dev    a virtual environment in .venv with everything for development
 # make check  ruff, formatting, mypy, who imports whom
 # make lock   write docker/requirements.txt, what the image installs, from the versions in .venv
 # make docs   the documentation as a site in build/docs, its links checked
 # make bench  side-by-side measurements against peers; CAMVID=DIR takes label maps from a copy of CamVid
+# make soak   fifty annotators at work for ten minutes: failed requests, waits, memory (SOAK="--people 10 --minutes 1")
 # make fuzz   mutated streams and files through every decoder
 # make attack    hostile clients, hosts and files against fresh servers on loopback, see docs/security.md
 # make api       requests drawn from /openapi.json, and recorded ones with damage, against a real server
-# make faults    kill -9 of `maskloop label`, driver and workers, with a third of the images broken (needs a served version)
+# make faults    kill -9 of `maskloop label`, its workers and a node of its Ray cluster, a disk that is full, a third of the images broken
 # make crashes   kill -9 of trainings, servers and promotions at random moments
 
 PYTHON ?= python3
@@ -19,10 +21,12 @@ export MASKLOOP_HOME ?= $(CURDIR)/.maskloop
 DEMO ?=
 FUZZ_RUNS ?= 100000
 CRASHES ?= 50
+KILLS ?= 20
 ATTACKS ?=
+SOAK ?=
 CASES ?= 10000
 
-.PHONY: demo dev test check docs format bench fuzz attack api crashes faults lock clean
+.PHONY: demo dev test test-all check docs format bench soak fuzz attack api crashes faults lock clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("maskloop needs Python 3.11 or newer, this is %d.%d: make PYTHON=/path/to/python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -30,6 +34,7 @@ CASES ?= 10000
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/.backend: pyproject.toml | .venv/bin/python
+	@echo "Installing maskloop and TensorFlow into .venv: about 2.5 GB, some minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[backend]'
 	@touch $@
 
@@ -52,8 +57,11 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
+# Coverage takes time, and says little where the slow tests are missing.
+test: CHOSEN := -m "not slow"
+test-all: CHOSEN := --cov --cov-report=term:skip-covered
+test test-all: .venv/.dev
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder $(CHOSEN) $(TESTS)
 
 .maskloop/docs/.made: pyproject.toml
 	$(PYTHON) -m venv .maskloop/docs
@@ -70,7 +78,11 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/codecs.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py $(if $(CAMVID),--camvid $(CAMVID)/trainannot)
 	$(BIN)/python benchmarks/convert.py --memory 1000 10000
+	$(BIN)/python benchmarks/formats.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/serving.py
+
+soak: .venv/.dev
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 fuzz: .venv/.dev
 	$(BIN)/python fuzz/codecs.py --runs $(FUZZ_RUNS)
@@ -88,7 +100,7 @@ crashes: .venv/.dev
 
 faults: .venv/.dev
 	rm -rf $(MASKLOOP_HOME)/faults
-	$(BIN)/python fuzz/faults.py $(MASKLOOP_HOME) --folder $(MASKLOOP_HOME)/faults
+	$(BIN)/python fuzz/faults.py --folder $(MASKLOOP_HOME)/faults --kills $(KILLS)
 
 # What the image installs: the versions that the tests in .venv ran with.
 lock: .venv/.dev

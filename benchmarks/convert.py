@@ -2,6 +2,7 @@
 
     python benchmarks/convert.py --camvid DIR             # 50 tasks with 4 brush regions each, as an export's JSON
     python benchmarks/convert.py --memory 1000 10000      # peak memory of each pair of formats at these sizes
+    python benchmarks/convert.py --workers 10000          # two processes against one, with so many samples
 
 DIR is a folder of CamVid label PNGs (360 x 480); without it masks are drawn. Both sides read the same export and write
 files, in turns; every mask that either wrote is compared with what is in the export.
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ LABELS = mc.LabelSet.from_names(NAMES, ignore_id=255)
 HEIGHT, WIDTH = 360, 480
 TASKS, REGIONS = 50, 4
 ROUNDS = 5
+# of --workers: what is read and written slowly and quickly
+PAIRS = (
+    ("png", "coco"),
+    ("coco", "labelstudio"),
+    ("labelstudio", "png"),
+    ("labelme", "coco"),
+    ("tfrecord", "cvat"),
+)
 
 
 @dataclass(frozen=True)
@@ -160,10 +170,12 @@ def process(line: list[Any]) -> Callable[[Path], object]:
     )
 
 
-def in_turns(a: Callable[[Path], object], b: Callable[[Path], object], folder: Path) -> list[tuple[float, float]]:
+def in_turns(
+    a: Callable[[Path], object], b: Callable[[Path], object], folder: Path, rounds: int = ROUNDS, warm: bool = True
+) -> list[tuple[float, float]]:
     """Return the median processor time (children included) and time on the clock of two works, run in turn."""
     times: list[list[tuple[float, float]]] = [[], []]
-    for index in range(ROUNDS + 1):  # the first round warms up
+    for index in range(1 - warm, rounds + 1):  # the first round warms up
         for work, found in zip((a, b), times, strict=True):
             out = Path(tempfile.mkdtemp(dir=folder)) / "out"
             clock, before = time.perf_counter(), processor()
@@ -230,6 +242,27 @@ def memory(sizes: list[int], folder: Path, maps: list[Path]) -> None:
             shutil.rmtree(folder / f"{source}-{n}")
 
 
+def two_processes(count: int, rounds: int, folder: Path, maps: list[Path]) -> None:
+    """Convert by one process and by two, in turns."""
+    print(
+        "| from | to | one process, samples/s | two processes | on the clock | processor time |\n|---|---|---|---|---|---|"
+    )
+    for source, to in PAIRS:
+        mc.write(scenes(folder, maps, count, len(NAMES)), folder / source, source)
+        one, two = in_turns(
+            *(partial(mc.convert, folder / source, to=to, workers=workers) for workers in (1, 2)),
+            folder,
+            rounds=rounds,
+            warm=False,
+        )
+        print(
+            f"| {source} | {to} | {count / one[1]:.0f} | {count / two[1]:.0f} | {one[1] / two[1]:.2f}x as fast "
+            f"| {two[0] / one[0]:.2f}x |",
+            flush=True,
+        )
+        shutil.rmtree(folder / source)
+
+
 def peak_memory() -> float:
     """Return this program's largest resident size in MB; ``getrusage`` counts that of the program that started it too."""
     status = Path("/proc/self/status")
@@ -242,6 +275,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--camvid", type=Path, help="folder of CamVid label PNGs")
     parser.add_argument("--memory", nargs="+", type=int, metavar="SAMPLES")
+    parser.add_argument("--workers", type=int, metavar="SAMPLES")
+    parser.add_argument("--rounds", type=int, default=1, help="of --workers")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -253,6 +288,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="maskloop-bench-") as name:
         if arguments.memory:
             memory(arguments.memory, Path(name), maps)
+        elif arguments.workers:
+            two_processes(arguments.workers, arguments.rounds, Path(name), maps)
         else:
             against_label_studio(Path(name), maps)
 

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,14 @@ def pictures(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
 
 
-def bare_openvino(model: Any, shape: tuple[int, ...], hint: str, read: Path | None = None) -> Side:
-    """Return the network to its logits, read and compiled as OpenVINO's manual has it, for one size."""
+def bare_graph(model: Any, shape: Sequence[int], read: Path | None = None) -> Any:
+    """Return the network to its logits, read as OpenVINO's manual has it, for one size (B, H, W, 3)."""
     import openvino
     import tensorflow as tf
 
+    # the files go at the end
     core = openvino.Core()
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "ENABLE_CPU_PINNING": False}
+    core.set_property({"ENABLE_MMAP": False})
     with tempfile.TemporaryDirectory() as folder:
         if read is None:
             module = tf.Module()
@@ -93,8 +94,16 @@ def bare_openvino(model: Any, shape: tuple[int, ...], hint: str, read: Path | No
             )
             tf.saved_model.save(module, folder, signatures=module.call)
         graph = core.read_model(folder if read is None else read)
-        graph.reshape(list(shape))
-        compiled = core.compile_model(graph, "CPU", options)
+    graph.reshape(list(shape))
+    return graph
+
+
+def bare_openvino(model: Any, shape: tuple[int, ...], hint: str, read: Path | None = None) -> Side:
+    """Return the network to its logits, compiled as OpenVINO's manual has it, for one size."""
+    import openvino
+
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "ENABLE_CPU_PINNING": False}
+    compiled = openvino.Core().compile_model(bare_graph(model, shape, read), "CPU", options)
     request = compiled.create_infer_request()
     return lambda images: request.infer([images], share_inputs=True)
 

@@ -2,6 +2,7 @@
 
     python fuzz/formats.py --runs 20000                 # that many damaged datasets for each format
     python fuzz/formats.py --format coco --start 700    # go on, or repeat one: --start N --runs 1
+    python fuzz/formats.py --format png/ade20k          # one of the kinds that a format comes in
 
 A dataset is damaged by its number alone, so a failure is repeated by the command that is printed with it. Memory is
 bounded by a limit of address space, time by a timer.
@@ -72,10 +73,11 @@ LABELME = b"""{"version": "5.4.1", "flags": {}, "shapes": [
 
 @dataclass(frozen=True)
 class Seed:
-    """A valid dataset: the bytes of its files by path, and the file or folder that is read."""
+    """A valid dataset: the bytes of its files by path, the file or folder that is read, and which kind of its format it is."""
 
     files: dict[str, bytes]
     entry: str
+    kind: str = ""
 
 
 class TooSlow(BaseException):
@@ -102,6 +104,15 @@ def dataset(overlapping: bool) -> mc.Dataset:
 
 
 def seeds(name: str, folder: Path) -> list[Seed]:
+    """Return the datasets of a format, or of one of its kinds ('png/voc')."""
+    name, _, kind = name.partition("/")
+    found = [seed for seed in _every_seed(name, folder) if kind in ("", seed.kind)]
+    if not found:
+        raise SystemExit(f"{name} has no kind {kind}")
+    return found
+
+
+def _every_seed(name: str, folder: Path) -> list[Seed]:
     found = []
     for number, save in enumerate(MAKERS.get(name, ())):
         found.append(Seed(tree(save(folder / str(number))), ""))
@@ -113,11 +124,13 @@ def seeds(name: str, folder: Path) -> list[Seed]:
                 bare = folder / f"{number}-{overlapping}-bare"
                 shutil.copytree(path, bare)
                 (bare / "maskloop.jsonl").unlink()
-                found.append(Seed(tree(bare), ""))
-            found.append(Seed(tree(path), ""))
+                found.append(Seed(tree(bare), "", str(options.get("layout", ""))))
+            found.append(Seed(tree(path), "", str(options.get("layout", ""))))
     if name == "png":
         found += cityscapes()
-        found += [Seed(files, "") for files in layouts_of_others()]
+        found += [Seed(files, "", kind) for kind, files in layouts_of_others()]
+    if name == "coco":
+        found += [Seed(results_of(seed.files), "results.json", "results") for seed in found[:2]]
     if name == "labelme":  # as labelme saves it, without what only we read
         for seed in list(found):
             files = {n: LABELME if n.endswith("1.json") else d for n, d in seed.files.items() if n != "labels.json"}
@@ -140,28 +153,61 @@ def cityscapes() -> list[Seed]:
     Image.new("RGB", (96, 48)).save(picture, "PNG")
     image = {"leftImg8bit/val/f/a_leftImg8bit.png": picture.getvalue()}
     kinds = sorted(CITYSCAPES.iterdir())
-    return [Seed(image | {f"gtFine/val/f/{kind.name}": kind.read_bytes()}, "") for kind in kinds]
+    return [Seed(image | {f"gtFine/val/f/{kind.name}": kind.read_bytes()}, "", "cityscapes") for kind in kinds]
 
 
-def layouts_of_others() -> Iterator[dict[str, bytes]]:
-    """Yield datasets of releases and exports that we do not write: ADE20K, COCO stuff, Label Studio's brush masks."""
+def results_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return a dataset's files and what a model says of its images, the list that COCO's tools evaluate."""
+    name = next(name for name in files if name.endswith(".json"))
+    document = json.loads(files[name])
+    fields = ("image_id", "category_id", "segmentation", "bbox")
+    results = [{key: a[key] for key in fields} | {"score": 0.5} for a in document["annotations"]]
+    return files | {"results.json": json.dumps(results).encode(), "images.json": files[name]}
+
+
+def layouts_of_others() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield datasets of releases and exports that we do not write, and what they are called."""
     y, x = np.indices((14, 17))
     stuff = (y // 5 + 3 * (x > 9)).astype(np.uint8)
     channels = np.stack([stuff * 10, stuff + 100, stuff], 2)
+    picture = encoded(channels, "JPEG")
     names = [{"name_ndx": k * 256 + k + 100, "name": f"n{k}"} for k in range(6)]
     table = json.dumps({"annotation": {"object": names}}).encode()
     ade = {f"images/training/a/ADE_train_{k}": k for k in range(2)}
-    yield {f"{n}{tail}": data for n in ade
-           for tail, data in ((".jpg", encoded(channels, "JPEG")), ("_seg.png", encoded(channels)), (".json", table))}  # fmt: skip
-    yield {f"images/ADE_train_1{tail}": data for tail, data in (("_seg.png", encoded(channels)), (".jpg", b"no image"))}
+    yield "ade20k", {f"{n}{tail}": data for n in ade
+                     for tail, data in ((".jpg", picture), ("_seg.png", encoded(channels)), (".json", table))}  # fmt: skip
+    yield (
+        "ade20k",
+        {f"images/ADE_train_1{tail}": data for tail, data in (("_seg.png", encoded(channels)), (".jpg", b"no image"))},
+    )
     names_of = "".join(f"{k}: {'unlabeled' if not k else f'thing {k}'}\n" for k in range(183)).encode()
-    yield {
-        "train2017/1.jpg": encoded(channels, "JPEG"),
-        "stuffthingmaps/train2017/1.png": encoded(stuff),
-        "labels.txt": names_of,
-    }
-    yield {"images/train2017/1.jpg": encoded(channels, "JPEG"), "annotations/train2017/1.png": encoded(stuff),
-           "annotations/train2017/1_labelTrainIds.png": encoded(stuff)}  # fmt: skip
+    yield (
+        "cocostuff",
+        {
+            "train2017/1.jpg": picture,
+            "stuffthingmaps/train2017/1.png": encoded(stuff),
+            "labels.txt": names_of,
+        },
+    )
+    yield "cocostuff", {"images/train2017/1.jpg": picture, "annotations/train2017/1.png": encoded(stuff),
+                        "annotations/train2017/1_labelTrainIds.png": encoded(stuff)}  # fmt: skip
+    config = json.dumps(
+        {"labels": [{"name": f"n{k}", "color": [k, 9, 9], "evaluate": True} for k in range(6)]}
+    ).encode()
+    objects = encoded(stuff.astype(np.uint16) * 256 + x.astype(np.uint16) // 4)
+    for release in ("v2.0", "v1.2", "."):
+        part = f"training/{release}".removesuffix("/.")
+        yield "mapillary", {"training/images/1.jpg": picture, f"{part}/labels/1.png": encoded(stuff),
+                            f"{part}/instances/1.png": objects, f"config_{release}.json": config}  # fmt: skip
+    yield "kitti", {"training/image_2/1.png": encoded(channels), "training/semantic/1.png": encoded(stuff),
+                    "training/instance/1.png": objects}  # fmt: skip
+    meta = json.dumps({"label_map": {str(k): f"n{k}" for k in range(6)}}).encode()
+    yield "mmsegmentation", {"img_dir/train/1.jpg": picture, "ann_dir/train/1.png": encoded(stuff),
+                             "dataset_meta.json": meta}  # fmt: skip
+    classes = b"Pixel Value, Class\n0, a\n1, b\n2, c\n3, d\n4, e\n5, f\n"
+    yield "roboflow", {f"train/{k}{tail}": data for k in range(2)
+                       for tail, data in ((".jpg", picture), ("_mask.png", encoded(stuff)))} | {
+                           "train/_classes.csv": classes}  # fmt: skip
     alpha = (stuff > 2).astype(np.uint8) * 200
     array = io.BytesIO()
     np.save(array, alpha)
@@ -172,7 +218,7 @@ def layouts_of_others() -> Iterator[dict[str, bytes]]:
             "1-annotation-4-by-3-tag-a-b-0",
             "7-annotation-9-by--tag-Road-0",
         )
-        yield {f"task-{tag}{end}": data for tag in tags}
+        yield "brush", {f"task-{tag}{end}": data for tag in tags}
 
 
 def encoded(pixels: np.ndarray[Any, Any], kind: str = "PNG") -> bytes:
@@ -233,6 +279,7 @@ def damaged(seed: Seed, others: list[Seed], source: random.Random) -> dict[str, 
 
 def check(path: Path, name: str, source: random.Random) -> None:
     """Read a dataset in one of the ways that there are."""
+    name = name.partition("/")[0]
     way = source.randrange(4)
     if way == 0:
         mc.inspect(path)
@@ -242,6 +289,8 @@ def check(path: Path, name: str, source: random.Random) -> None:
         options["soft"] = True
     if name == "labelstudio":
         options["annotations"] = source.choice(("latest", "ground-truth", "all", "majority"))
+    if path.name == "results.json":
+        options["images_of"] = path.with_name("images.json")
     found = mc.read(path, name, **options)
     known = found.labels.known_ids
     for sample in found:
@@ -302,8 +351,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20_000, help="datasets for each format (default %(default)s)")
     parser.add_argument("--start", type=int, default=0, help="number of the first one (default %(default)s)")
-    parser.add_argument("--format", choices=list(FORMATS), action="append", help="only this one (may be repeated)")
+    parser.add_argument("--format", action="append", metavar="NAME",
+                        help="only this one, or one of its kinds: png/voc (may be repeated)")  # fmt: skip
     arguments = parser.parse_args()
+    if unknown := {name.partition("/")[0] for name in arguments.format or ()} - FORMATS.keys():
+        parser.error(f"no format is called {', '.join(unknown)}; there are: {', '.join(FORMATS)}")
     signal.signal(signal.SIGALRM, too_slow)
     for name in FORMATS:  # what is imported later counts too
         mc.registry.load_format(name)

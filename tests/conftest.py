@@ -15,6 +15,10 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+# The longest groups, which start first: at the end one process would wait for them.
+LONGEST = ("tests/e2e", "tests/backend/loop/test_retraining.py", "tests/backend/training/test_trainer.py")
+
+
 def group(nodeid: str) -> str:
     """Return what shares costly fixtures, and so runs in one process: a file's tests, or all with the real Label Studio."""
     file = nodeid.partition("::")[0]
@@ -23,9 +27,10 @@ def group(nodeid: str) -> str:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """The longest group first; all others in their random order."""
+    """The longest groups first; all others in their random order."""
     yield
-    items.sort(key=lambda item: group(item.nodeid) != "tests/e2e")
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(group(item.nodeid), len(LONGEST)))
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]

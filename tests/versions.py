@@ -14,21 +14,20 @@ from maskloop_backend.registry.store import Registry
 from maskloop_converters.samples import LabelSet
 
 
-def write_version(registry: Registry, number: int, labels: LabelSet, **fields: Any) -> str:
-    """Write a version that differs from those of other numbers and return its name; fields are of its record."""
-    known = {"created": f"2026-11-{number + 1:02}T10:00:00Z", "code_version": "1"}
+def write_version(registry: Registry, weights: bytes, labels: LabelSet, **fields: Any) -> ModelRecord:
+    """Write a version with these bytes as its weights and return its record, which has these fields."""
+    known = {"created": "2026-11-22T10:00:00Z", "code_version": "1"}
     record = ModelRecord(
         architecture=Architecture(len(labels.classes), "small"),
         preprocessing=backbone("small").preprocessing,
         labels=labels,
         **{**known, **fields},
     )
-    weights = b"weights %d" % number
     sha256 = hashlib.sha256(weights).hexdigest()
     version = version_name(record.architecture, record.created, sha256)
+    record = dataclasses.replace(record, sha256=sha256, version=version)
     directory = registry.models / version
     directory.mkdir(parents=True)
     (directory / WEIGHTS_FILE).write_bytes(weights)
-    text = json.dumps(dataclasses.replace(record, sha256=sha256, version=version).to_json())
-    (directory / RECORD_FILE).write_text(text)
-    return version
+    (directory / RECORD_FILE).write_text(json.dumps(record.to_json()))
+    return record

@@ -59,6 +59,13 @@ def changes(flat: NDArray[Any], step: int) -> NDArray[np.intp]:
     return np.concatenate((found, rest + whole)) if rest.size else found
 
 
+def present(label_map: NDArray[Any]) -> list[int]:
+    """Return the numbers that an integer array holds, ascending: in a time that follows its runs, not its pixels."""
+    flat = np.ascontiguousarray(label_map).ravel()
+    found: list[int] = np.unique(np.append(flat.take(changes(flat, 1) + 1), flat[:1])).tolist()
+    return found
+
+
 def scan(pixels: NDArray[Any], order: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return where a C-contiguous (H, W) array changes along rows ('C') or columns ('F'), and to what value.
 
@@ -329,10 +336,34 @@ def paint(
     by_start = starts.argsort(kind="stable")  # K sorted runs: a merge
     first, last = starts.take(by_start), ends.take(by_start)
     if (first[1:] < last[:-1]).any():
-        return _paint_one_by_one(starts, ends, shown, fill, shape, order)
+        on_top = _topmost(starts, ends, shown, fill)
+        if on_top is None:
+            return _paint_one_by_one(starts, ends, shown, fill, shape, order)
+        first, last, shown = on_top
+        by_start = np.arange(first.size)
     if order == "C":
         return _paint_rows(first, last, shown.take(by_start), fill, shape)
     return _paint_columns(first, last, shown.take(by_start), fill, shape)
+
+
+def _topmost(starts: Ints, ends: Ints, shown: NDArray[Any], fill: Any) -> tuple[Ints, Ints, NDArray[Any]] | None:
+    """Return overlapping runs, later ones over earlier ones, as sorted disjoint ones; None where these are too many.
+
+    The ends of all runs cut the image into stretches; each run writes its value into all stretches that it covers, and
+    the last one to write stays.
+    """
+    edges = np.concatenate((starts, ends))
+    edges.sort(kind="stable")  # 2 K sorted runs: a merge
+    edges = edges[np.concatenate(([True], edges[1:] != edges[:-1]))]
+    low, high = edges.searchsorted(starts), edges.searchsorted(ends)
+    sizes = high - low
+    total = int(sizes.sum())
+    if total > _EXPANSION_LIMIT:
+        return None
+    covered = (low - (sizes.cumsum() - sizes)).repeat(sizes) + np.arange(total)
+    values = np.full(edges.size - 1, fill, shown.dtype)
+    values[covered] = shown.repeat(sizes)
+    return edges[:-1], edges[1:], values
 
 
 def _paint_one_by_one(

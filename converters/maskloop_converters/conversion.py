@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from .formats.gate import Gate, SampleWriter
 from .formats.outputs import check_replaceable
 from .formats.reduction import Reduced
 from .options import checked
+from .reading import Reading, read_beside
 from .registry import load_target
-from .relabel import relabel
 from .report import ErrorPolicy, OnError, Tally, WriteReport
 from .samples import Dataset, Sample
 from .splitting import check_shares, drawn_parts
@@ -27,9 +25,7 @@ from .verification import Noted
 
 # called with (samples written, number of samples or None where it is unknown)
 Progress = Callable[[int, "int | None"], None]
-# Samples that a thread may read ahead of the writer: bounds memory, hides the time that the reader waits for its files.
-READ_AHEAD = 16
-# Threads; more than two gain nothing.
+# Processes: one reads, one writes.
 WORKERS = range(1, 3)
 
 
@@ -122,8 +118,7 @@ def convert(
         verify: read the output back and compare all that the format holds; what was not compared is counted.
         overwrite: replace what is at ``target``, where maskloop wrote it.
         single_file: only the file at ``target`` is kept; what stands in files beside it is lost, and counted.
-        workers: threads, 1 or 2. With 2, one reads ahead: for sources on slow disks. From a cache both wait for the
-            interpreter's lock, and it costs time.
+        workers: processes, 1 or 2. With 2, another one reads and decodes while this one encodes and writes.
         progress: is called with (samples written, number of samples or None).
 
     Returns:
@@ -150,9 +145,8 @@ def convert(
     module = load_target(to)
     options = checked(to, "write", write_options or {})
     policy = ErrorPolicy(on_error)
-    dataset = relabel(
-        datasets.read(source, name, **(read_options or {}), on_error=on_error), rename=rename or {}, drop=drop
-    )
+    reading = Reading(source, name, read_options or {}, on_error, rename or {}, drop)
+    dataset = reading.opened()
     heads, part_of = _drawn(dataset, split, seed, on_error)
     report = ConversionReport(name, to)
     counter = _Counter(progress, sum(head.count for head in heads.values() if head.count) if split else dataset.count)
@@ -163,9 +157,7 @@ def convert(
                 for part, head in heads.items()
             }
             gates = {part: Gate(head.labels, policy) for part, head in heads.items()}
-            samples = iter(dataset)
-            if workers > 1:
-                samples = stack.enter_context(closing(_read_ahead(samples)))
+            samples = iter(dataset) if workers == 1 else stack.enter_context(read_beside(reading, dataset))
             for number, sample in enumerate(samples):
                 part = part_of[number] if split else ""
                 if gates[part].write(sample, parts[part] if verify else parts[part].writer):
@@ -301,44 +293,6 @@ class _Counter:
             self.folders.add(sample.image.source.parent)
         self._done += 1
         self._progress(self._done, self._count)
-
-
-def _read_ahead(samples: Iterator[Sample]) -> Generator[Sample, None, None]:
-    """Yield what an iterator yields, at most READ_AHEAD items behind a thread that runs it; its errors come through."""
-    items: queue.Queue[tuple[Sample | None, BaseException | None]] = queue.Queue(READ_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: tuple[Sample | None, BaseException | None]) -> None:
-        while not stopped.is_set():
-            try:
-                items.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def run() -> None:
-        try:
-            for sample in samples:
-                put((sample, None))
-                if stopped.is_set():
-                    return
-            put((None, None))
-        except BaseException as error:  # noqa: BLE001 - raised again where the samples are used
-            put((None, error))
-
-    thread = threading.Thread(target=run, name="maskloop-read-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            sample, error = items.get()
-            if error is not None:
-                raise error
-            if sample is None:
-                return
-            yield sample
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

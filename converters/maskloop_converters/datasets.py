@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from . import options as format_options
 from .errors import FormatError
 from .formats import parts
 from .formats.gate import Gate
+from .formats.images import IMAGE_SUFFIXES
 from .formats.outputs import check_replaceable
 from .registry import FORMATS, load_format, load_target
 from .report import ErrorPolicy, OnError, WriteReport
@@ -34,8 +36,21 @@ def detect(path: Path) -> str:
         raise FormatError(f"{path} can be read as {' and as '.join(fitting)}; say which with --from (format=)")
     listed = "".join(f"\n  not {name}: {reason}" for name, reason in reasons.items())
     raise FormatError(
-        f"{path} is in no known format; name one with --from (format=) to see what is wrong with it:{listed}"
+        f"{_held(path)}{path} is in no known format; name one with --from (format=) to see what is wrong with it:{listed}"
     )
+
+
+def _held(path: Path) -> str:
+    """Return a sentence on a folder without a single label, which no list of formats explains; '' for everything else."""
+    if not path.is_dir():
+        return ""
+    files = (file for file in path.rglob("*") if not file.name.startswith(".") and file.is_file())
+    first = next(files, None)
+    if first is None:
+        return f"{path} holds no files: expected images and their masks. "
+    if all(file.suffix.lower() in IMAGE_SUFFIXES for file in chain([first], files)):
+        return f"{path} holds images, and nothing that says what is in them: expected masks of them, too. "
+    return ""
 
 
 def splits(path: Path, format: str | None = None) -> tuple[str, ...]:  # noqa: A002 - the field's word

@@ -34,6 +34,20 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+def test_a_folder_without_labels_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(
+        FormatError, match=r"holds no files: expected images and their masks\. .* is in no known format"
+    ):
+        mc.read(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "A.JPG").touch()
+    with pytest.raises(FormatError, match=r"holds images, and nothing that says what is in them: expected masks"):
+        mc.read(tmp_path)
+    (tmp_path / "notes.md").touch()
+    with pytest.raises(FormatError, match=r"^\S+ is in no known format"):
+        mc.read(tmp_path)
+
+
 def same(a: mc.Dataset, b: mc.Dataset) -> None:
     for x, y in zip(a, b, strict=True):
         assert x.id == y.id
@@ -58,14 +72,6 @@ def test_every_format_is_written_detected_and_verified(png_dataset: Path, tmp_pa
 def seen(sample: mc.Sample, labels: mc.LabelSet) -> list[list[str]]:
     names = {label.id: label.name for label in labels.labels}
     return [[names.get(k, "") for k in row] for row in sample.label_map(labels).tolist()]
-
-
-@pytest.mark.parametrize("to", sorted(TARGETS))
-def test_bytes_do_not_depend_on_the_number_of_workers(make: MakeDataset, tmp_path: Path, to: str) -> None:
-    mc.write(make(40), tmp_path / "source", "png")
-    for workers in (1, 2):
-        mc.convert(tmp_path / "source", tmp_path / f"w{workers}", to, workers=workers)
-    assert tree(tmp_path / "w1") == tree(tmp_path / "w2")
 
 
 def test_labels_are_renamed_merged_and_dropped(png_dataset: Path, tmp_path: Path) -> None:

@@ -106,6 +106,15 @@ def test_changing_order_in_parts_gives_the_same(order: Order, monkeypatch: pytes
     assert runs(masks, order).reordered(other) == whole
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_painting_too_many_overlaps_one_by_one_gives_the_same(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = np.random.default_rng(3).random((5, 7, 9)) < 0.6
+    runs = RunList.from_masks(masks, height=7, width=9, order=order)
+    painted = runs.to_label_map(range(5), fill=99)
+    monkeypatch.setattr(_runs, "_EXPANSION_LIMIT", 0)
+    assert runs.to_label_map(range(5), fill=99).tolist() == painted.tolist()
+
+
 def test_no_masks() -> None:
     r = RunList.empty(2, 3)
     assert len(r) == len(r.reordered("F")) == len(r.select([])) == r.areas().size == 0

@@ -41,6 +41,9 @@ def test_label_studio_and_backend_are_pointed_at_each_other() -> None:
     studio, backend = services["label-studio"], services["backend"]
     assert studio["image"] == "heartexlabs/label-studio:1.23.2"
     assert backend["environment"]["MASKLOOP_STUDIO_URL"] == "http://label-studio:8080"
+    # links are for browsers, which know no service of this file
+    assert backend["environment"]["MASKLOOP_STUDIO_PUBLIC_URL"] == studio["environment"]["LABEL_STUDIO_HOST"]
+    assert "localhost" in studio["environment"]["LABEL_STUDIO_HOST"]
     assert backend["environment"]["MASKLOOP_STUDIO_TOKEN"] == studio["environment"]["LABEL_STUDIO_USER_TOKEN"]
     # the measured pair that lets Label Studio call a backend with a private address
     assert studio["environment"]["ML_BLOCK_LOCAL_IP"] == "false"

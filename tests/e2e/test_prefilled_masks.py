@@ -23,7 +23,7 @@ from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters.codecs import studio_rle
 from rig import LABEL_CONFIG, SIZE, Backend, maskloop, predictor
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 # the model's class of each label of the config
 CLASS_OF = {"sky": 0, "building": 1, "road": 2, "tree": 3, "Vehicle": 4, "PERSON": 5}

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from .simulation import Curve
+from .curves import Curve
 
 _WIDTH, _HEIGHT = 760, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 56
+# Pixels between the numbers below, at least.
+_APART = 30
 # Okabe, Ito: distinguishable with colour blindness, too.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
 
 
 def curves_svg(curves: Sequence[Curve], title: str) -> str:
-    """Return mIoU against labelled images as an SVG document: a line a strategy, and one standard deviation around it."""
+    """Return mIoU against labelled images as an SVG document: a line a strategy, and one standard deviation around it.
+
+    Labels are drawn by their logarithm: ten more are much at ten and little at two hundred.
+    """
     xs = [count for curve in curves for count in curve.labelled]
     lows = [m - s for curve in curves for m, s in zip(curve.miou, curve.spread, strict=True)]
     highs = [m + s for curve in curves for m, s in zip(curve.miou, curve.spread, strict=True)]
     step = _tick((max(highs) - min(lows)) / 6)
     low, high = step * int(min(lows) / step), step * (int(max(highs) / step) + 1)
-    across = _tick((max(xs) - min(xs)) / 8)
+    decades = math.log(max(xs) / min(xs)) or 1.0
 
     def x_of(count: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (count - min(xs)) / max(1, max(xs) - min(xs))
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * math.log(count / min(xs)) / decades
 
     def y_of(value: float) -> float:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
@@ -40,12 +46,13 @@ def curves_svg(curves: Sequence[Curve], title: str) -> str:
             f'<path d="M{_LEFT} {y_of(value):.1f}H{_WIDTH - _RIGHT}" stroke="#ddd"/>'
             f'<text x="{_LEFT - 8}" y="{y_of(value) + 4:.1f}" text-anchor="end" fill="#555">{value:.3g}</text>'
         )
-    first = across * -(-min(xs) // across)
-    while first <= max(xs):
-        parts.append(
-            f'<text x="{x_of(first):.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle" fill="#555">{first:g}</text>'
-        )
-        first += across
+    last = -math.inf
+    for count in sorted(set(xs)):
+        if x_of(count) - last >= _APART:
+            last = x_of(count)
+            parts.append(
+                f'<text x="{last:.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle" fill="#555">{count}</text>'
+            )
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 14}" text-anchor="middle" fill="#333">labelled images</text>'
         f'<text transform="translate(18 {(_TOP + _HEIGHT - _BOTTOM) / 2}) rotate(-90)" text-anchor="middle" fill="#333">'

@@ -114,12 +114,7 @@ class Prober:
         self._front, self._tail = keras.Model(front.inputs, front.outputs), keras.Model(tail.inputs, tail.outputs)
         self._random_tail = None
         if "bald" in self._measures:
-            if not any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in model.layers):
-                raise UncertaintyError(
-                    f"{bundle.version or 'the model'} has no dropout, which BALD needs: train it with its head "
-                    "(`maskloop train --head`), or choose entropy or margin"
-                )
-            self._random_tail = _random_tail(self._tail, seed)
+            self._random_tail = random_tail(self._tail, bundle.version, seed)
 
     def probe(self, images: Sequence[NDArray[np.uint8]], each: Callable[[int], None] | None = None) -> list[Signals]:
         """Return the signals of images.
@@ -241,8 +236,22 @@ def top_mean(values: NDArray[np.float32], share: float = TOP_SHARE) -> float:
     return float(np.partition(values.ravel(), values.size - count)[values.size - count :].mean())
 
 
-def _random_tail(tail: keras.Model, seed: int) -> keras.Model:
-    """Return the same layers with dropout that is always random."""
+def random_tail(tail: keras.Model, version: str, seed: int = 0) -> keras.Model:
+    """Return the same layers with dropout that is always random.
+
+    Args:
+        tail: the part of a network after its last block.
+        version: whose part, for the error.
+        seed: of the dropout.
+
+    Raises:
+        UncertaintyError: there is no dropout.
+    """
+    if not any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in tail.layers):
+        raise UncertaintyError(
+            f"{version or 'the model'} has no dropout, which BALD needs: train it with its head (`maskloop train --head`), "
+            "or choose entropy or margin"
+        )
 
     def replaced(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Dropout):

@@ -17,7 +17,7 @@ from .destinations import OWN, DatasetDestination
 from .engines.local import LocalEngine
 from .engines.protocol import Engine, Lost
 from .errors import BatchError
-from .items import Failure, Item, Shard
+from .items import Failure, Item, Read, Shard
 from .manifest import Manifest
 from .plan import SHARD_IMAGES, Plan
 from .report import Report
@@ -34,7 +34,7 @@ class Request:
 
     Attributes:
         model: that labels.
-        source: see :func:`.sources.listed`.
+        source: see :func:`.sources.listed`; with ``taken``, what people call it.
         root: where the shards go, path or URL.
         format: of them.
         source_format: of a source that is a dataset; None finds out.
@@ -45,6 +45,7 @@ class Request:
         shard_images: of a shard.
         limits: of memory and images, of each process.
         overwrite: begin anew where a plan is there.
+        taken: the images, of a source that is no files; None lists ``source``.
     """
 
     model: Model
@@ -59,6 +60,7 @@ class Request:
     shard_images: int = SHARD_IMAGES
     limits: Limits = field(default_factory=Limits)
     overwrite: bool = False
+    taken: sources.Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,14 @@ class Prepared:
     def waiting(self) -> list[Shard]:
         """The shards that are to be made: those without a manifest of this plan, and those whose images were out of reach."""
         return [shard for shard in self.plan.shards if not self._is_finished(shard)]
+
+    @property
+    def read(self) -> Read:
+        """What gives a worker the bytes of the source's images."""
+        if self.request.taken is not None:
+            return self.request.taken.read
+        has_records = any(not item.at for item in self.listed.items)
+        return sources.Reader(self.request.source, self.listed.format if has_records else None)
 
     @property
     def images(self) -> int:
@@ -115,7 +125,7 @@ def prepare(request: Request, choose: Callable[[Model], tuple[str, str]]) -> Pre
     options = destinations.write_options(request.format, request.options, model.version)
     before = None if request.overwrite else plan.stored(request.root)
     destinations.check_root(request.root, fresh=before is None and plan.stored(request.root) is None)
-    listed = sources.listed(request.source, request.source_format)
+    listed = request.taken.listed if request.taken else sources.listed(request.source, request.source_format)
     labels = record.labels.with_ignored() if request.below > 0 else record.labels
     runtime, precision = model.runtime, model.precision
     if before is not None:
@@ -172,8 +182,7 @@ def label(prepared: Prepared, engine: Engine, progress: Progress = lambda done, 
                 report.add(manifest.finished())
         report.before = report.done
         counter = _Counter(progress, report.images, report.images - prepared.images)
-        read = sources.Reader(request.source, prepared.listed.format if _has_records(prepared) else None)
-        work = Labelling(request.model, read, prepared.destination, request.below, request.limits)
+        work = Labelling(request.model, prepared.read, prepared.destination, request.below, request.limits)
         for shard, result in engine.run(work, waiting, counter.tick):
             if isinstance(result, Lost):
                 report.failures += [Failure(item.name, "unwritable", result.reason) for item in shard.items]
@@ -196,10 +205,6 @@ def chosen(engine: LocalEngine) -> Callable[[Model], tuple[str, str]]:
         return said
 
     return ask
-
-
-def _has_records(prepared: Prepared) -> bool:
-    return any(not item.at for item in prepared.listed.items)
 
 
 def _alone(root: str) -> AbstractContextManager[None]:

@@ -39,6 +39,19 @@ class Listed:
     repeated: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Images that somebody listed already, and what reads them in a worker.
+
+    Attributes:
+        listed: the images.
+        read: gives the bytes of each; thread-safe.
+    """
+
+    listed: Listed
+    read: Read
+
+
 def listed(source: str, source_format: str | None = None) -> Listed:
     """Return the images of a source; no picture is opened.
 

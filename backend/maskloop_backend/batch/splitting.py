@@ -58,16 +58,13 @@ def fastest(prepared: Prepared) -> LocalEngine:
 
 
 def _measured(prepared: Prepared, cores: int) -> tuple[int, int]:
-    from .sources import Reader
-
     items = prepared.waiting[0].items[:_TRIAL]
     request = prepared.request
-    read = Reader(request.source, prepared.listed.format if not all(item.at for item in items) else None)
     rates: dict[tuple[int, int], float] = {}
     for processes, threads in candidates(cores):
         with tempfile.TemporaryDirectory(prefix="maskloop-trial-") as folder:
             destination = replace(prepared.destination, root=folder)
-            work = Labelling(request.model, read, destination, request.below, request.limits)
+            work = Labelling(request.model, prepared.read, destination, request.below, request.limits)
             shards = [Shard(number, items) for number in range(processes)]
             try:
                 rates[processes, threads] = speed(work, shards, threads, len(items))

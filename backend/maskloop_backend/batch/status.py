@@ -30,27 +30,37 @@ CREATE TABLE IF NOT EXISTS task (
 """
 
 
+class StatusError(BatchError):
+    """How far labellings are cannot be read or written; the message names the file and the fix."""
+
+
 class BatchStatus:
     """The file of all labellings of a home directory; thread-safe.
 
     Args:
         home: the directory that holds it.
+
+    Raises:
+        StatusError: what is there is no database, or it cannot be read or written; so do all methods.
     """
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        path = home / STATUS_FILE
+        self._path = path = home / STATUS_FILE
         # sources and reasons are nobody else's business on a shared machine
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        except (OSError, sqlite3.Error) as error:
+            raise self._told(error) from error
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             self._connection.close()
-            raise BatchError(f"{path}: {error}; move it away, it only says how far labellings are") from error
+            raise self._told(error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -104,7 +114,7 @@ class BatchStatus:
     def batches(self) -> list[dict[str, Any]]:
         """Return all labellings, the latest first, with the number of tasks in each state and reasons of some."""
         columns = ("id", "source", "destination", "version", "state", "images", "done", "failed", "began", "changed")
-        with self._lock:
+        with self._lock, self._reading():
             rows = self._connection.execute(
                 f"SELECT {', '.join(columns)} FROM batch ORDER BY changed DESC, id DESC"
             ).fetchall()
@@ -124,13 +134,25 @@ class BatchStatus:
         return found
 
     @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> StatusError:
+        text = (error.strerror if isinstance(error, OSError) else None) or error
+        return StatusError(f"{self._path}: {text}; move it away, it only says how far labellings are")
+
+    @contextmanager
     def _changing(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, closing(self._connection.cursor()) as cursor:
+        with self._lock, self._reading(), closing(self._connection.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
             except BaseException:
-                cursor.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    cursor.execute("ROLLBACK")
                 raise
             cursor.execute("COMMIT")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .. import quiet
-from ..inference.prediction import Segmenter
 from ..registry.store import Registry
 from .engines.protocol import Tick
 from .items import Finished, Read, Shard
@@ -17,6 +16,7 @@ from .shard import Limits, ShardWriter, label_shard
 from .sources import in_order
 
 if TYPE_CHECKING:
+    from ..inference.predictor import Predictor
     from ..inference.runtimes.choosing import Name
     from ..inference.runtimes.protocol import Precision
 
@@ -47,7 +47,7 @@ class Model:
     precision: Precision = "auto"
     edges: bool = False
 
-    def load(self, threads: int | None = None) -> Segmenter:
+    def load(self, threads: int | None = None) -> Predictor:
         """Verify, load and compile the version.
 
         Args:
@@ -61,7 +61,7 @@ class Model:
         from ..inference.runtimes.choosing import choose
 
         bundle = Registry(self.home).load(self.version)
-        # the bytes of a shard must not depend on which were made before it
+        # the bytes of a shard must not depend on which were made before it: each is a stretch
         choice = choose(bundle, self.runtime, self.precision, threads=threads, repeatable=True)
         return Predictor(bundle, runtime=choice.runtime, edges=self.edges)
 
@@ -86,12 +86,13 @@ class Labelling:
 
     def begin(self, threads: int | None) -> Callable[[Shard, Tick], Finished]:
         """Load the model and return the function that labels a shard."""
-        segmenter = self.model.load(threads)
+        predictor = self.model.load(threads)
 
         def label(shard: Shard, tick: Tick) -> Finished:
             limits = self.limits if not in_order(self.read) else Limits(self.limits.memory, 1)
+            predictor.start_stretch()
             with self.destination.opening(shard) as writer:
-                finished = label_shard(shard, segmenter, self.read, writer, below=self.below, limits=limits, tick=tick)
+                finished = label_shard(shard, predictor, self.read, writer, below=self.below, limits=limits, tick=tick)
             finished.lines = writer.lines
             return finished
 

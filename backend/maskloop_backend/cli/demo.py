@@ -61,6 +61,8 @@ def command(home: Path, studio_port: int, below: float, exit_when_ready: bool, a
         training=TerminalProgress,
         retrieval=lambda: bar("tasks"),
     ) as demo:
+        lacking = demo.tasks - demo.tasks_with_predictions
+        lack = f"{lacking} of {demo.tasks} tasks have no masks; {home / 'demo' / 'backend.log'} says why"
         if as_json:
             click.echo(run.as_json(demo))
         else:
@@ -71,12 +73,11 @@ def command(home: Path, studio_port: int, below: float, exit_when_ready: bool, a
                 "Press 'Label All Tasks' and correct them. Ctrl-C stops everything."
             )
         if not exit_when_ready:
+            if lacking:
+                click.echo(f"warning: {lack}", err=True)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, ask_to_stop)
             stop.wait()
             click.echo("Stopping Label Studio and the backend", err=True)
-        elif demo.tasks_with_predictions < demo.tasks:
-            raise click.ClickException(
-                f"{demo.tasks - demo.tasks_with_predictions} of {demo.tasks} tasks have no masks; "
-                f"{home / 'demo' / 'backend.log'} says why"
-            )
+        elif lacking:
+            raise click.ClickException(lack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,20 @@ if TYPE_CHECKING:
     from ..loop.queue import JobQueue
 
 
-@click.group(name="jobs", short_help="List, watch, start and cancel trainings in the background.")
+class _Jobs(click.Group):
+    """Says a damaged or locked file in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except sqlite3.Error as error:
+            raise click.ClickException(
+                f"jobs.sqlite3 of the home directory: {error}; if it stays so, stop all servers and move it away to start "
+                "with an empty queue"
+            ) from error
+
+
+@click.group(cls=_Jobs, name="jobs", short_help="List, watch, start and cancel trainings in the background.")
 def command() -> None:
     """List, watch, start and cancel the trainings that `maskloop serve` does in the background."""
 

@@ -19,8 +19,9 @@ from . import options
 if TYPE_CHECKING:
     from ..batch.engines.protocol import Engine
     from ..batch.labelling import Prepared, Progress
-    from ..batch.project import ProjectRequest
+    from ..batch.project import Access, ProjectRequest
     from ..batch.report import Report
+    from ..batch.sources import Taken
 
 
 @click.command
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     type=click.Choice(["all", "unlabelled"]),
     default="all",
     show_default=True,
-    help="Of a project: all tasks that lack a prediction of the version, or those of them that nobody annotated.",
+    help="Of a project: all tasks (those that lack a prediction of the version, without DEST), or those of them that "
+    "nobody annotated.",
 )
 @click.option(
     "--view", type=click.IntRange(1), metavar="ID", help="Of a project: the tasks of a tab of its data manager."
@@ -173,7 +175,8 @@ def command(
 
     SOURCE is an image, a folder, a glob, a text file with a path or URL a line, a dataset that `maskloop convert` reads, or
     a URL of files (s3://, gs://, http://; pip install 'maskloop[cloud]'). `project:ID` (or its title) is a Label Studio
-    project: its tasks get predictions, in bulk, without the server; a second run adds none.
+    project: its tasks get predictions, in bulk, without the server; a second run adds none. With DEST the project stays as
+    it is, and the masks of its tasks go there.
 
     DEST is a folder or a URL. It gets a folder a shard of images, each a dataset of the format; `maskloop convert` reads all
     of them as one. A shard is there whole or not at all: run the same command again after Ctrl-C, a crash or a full disk,
@@ -186,6 +189,7 @@ def command(
     maskloop label s3://bucket/photos s3://bucket/masks --to tfrecord --limit 1000 --shuffle
     maskloop convert masks/ one/ --to coco                      one dataset of all shards
     maskloop label "project:Street scenes" --only unlabelled    predictions for a project
+    maskloop label "project:Street scenes" masks/ --to png      its images and masks as a dataset
     maskloop label --status
     """
     if show_status:
@@ -202,11 +206,15 @@ def command(
     if engine_name == "local" and (address or gpus):
         raise click.UsageError("--address and --gpus are of Ray: give --engine ray")
     cluster = _ray(address, processes, threads, gpus) if engine_name == "ray" else None
-    if (named := project.project_of(source)) is not None:
-        if destination not in (None, source):
+    taken = None
+    if (named := project.project_of(source)) is not None and destination not in (None, source):
+        if replace:
             raise click.UsageError(
-                f"the predictions of a project's tasks go into that project: leave DEST out, not {destination}"
+                "--replace is of predictions in a project, not of a dataset: leave DEST or --replace out"
             )
+        access = project.Access(studio_url, options.required_token(studio_token), allow_hosts, deny_private)
+        taken = _taken(access, named, only, view, destination, format_name)
+    elif named is not None:
         token = options.required_token(studio_token)
         request_of = project.ProjectRequest(
             Model(home, _version(home, version, named), runtime, precision),
@@ -224,10 +232,13 @@ def command(
     if destination is None:
         raise click.UsageError("DEST is missing: a folder or URL for the masks")
     if project.project_of(destination) is not None:
-        raise click.UsageError("import the images into the project first; then: maskloop label project:ID")
+        raise click.UsageError(
+            "predictions go into the project whose tasks they are of: import the images into it first; then, without "
+            "DEST: maskloop label project:ID"
+        )
     if format_name is None:
         raise click.UsageError(f"say with --to what format DEST gets: {', '.join(converter_options.TARGET.choices)}")
-    model = Model(home, _version(home, version), runtime, precision, edges)
+    model = Model(home, _version(home, version, named or ""), runtime, precision, edges)
     with converter_options.usage_errors():
         request = labelling.Request(
             model=model,
@@ -242,6 +253,7 @@ def command(
             shard_images=shard_images,
             limits=limits,
             overwrite=overwrite,
+            taken=taken,
         )
         quiet.import_keras()
         prepared = labelling.prepare(request, labelling.chosen(_local(processes or 1, threads)))
@@ -253,6 +265,19 @@ def command(
         report = labelling.label(prepared, engine, progress)
         note(report)
     _say_report(report, as_json, f"{destination}/_maskloop/report.json")
+
+
+def _taken(
+    access: Access, named: str, only: Literal["all", "unlabelled"], view: int | None, place: str, to: str | None
+) -> Taken | None:
+    """Return the images of a project's tasks; nothing where what follows is refused anyway."""
+    from ..batch import project, task_images
+    from ..studio.client import StudioClient
+
+    if project.project_of(place) is not None or to is None:
+        return None
+    with StudioClient(access.url, access.token) as client:
+        return task_images.taken(client, named, access, only, view)
 
 
 @contextmanager

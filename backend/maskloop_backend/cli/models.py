@@ -83,6 +83,7 @@ def promote(
     registry, number = Registry(home), options.project_id(project, studio_url, studio_token)
     for line in lost(registry, number, registry.record(version).labels):
         click.echo(f"warning: {line}", err=True)
+    quiet.import_keras()
     registry.promote(version, project=number, reason=reason)
     click.echo(f"{version} is served{_whom(number)} from now on.", err=True)
 

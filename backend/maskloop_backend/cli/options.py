@@ -35,6 +35,16 @@ studio_url = click.option(
     help="Where Label Studio answers.",
 )
 
+studio_public_url = click.option(
+    "--studio-public-url",
+    envvar="MASKLOOP_STUDIO_PUBLIC_URL",
+    show_envvar=True,
+    metavar="URL",
+    show_default="--studio-url",
+    help="What people's browsers call Label Studio, for links to tasks; in Docker and behind a proxy it is another address "
+    "than --studio-url.",
+)
+
 studio_token = click.option(
     "--studio-token",
     envvar="MASKLOOP_STUDIO_TOKEN",

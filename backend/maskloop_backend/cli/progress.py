@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
+
+
+class Move(Protocol):
+    """Moves a bar to so many of all; ``what`` is counted from now on, in place of what was before."""
+
+    def __call__(self, done: int, total: int, what: str | None = None) -> None:
+        """Move it."""
 
 
 @contextmanager
-def bar(what: str, *, speed: bool = False) -> Iterator[Callable[[int, int], None]]:
+def bar(what: str, *, speed: bool = False) -> Iterator[Move]:
     """Give a function (done, total) -> None that moves a bar.
 
     Args:
@@ -40,4 +48,14 @@ def bar(what: str, *, speed: bool = False) -> Iterator[Callable[[int, int], None
         columns += (Speed(),)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        counted = what
+
+        def move(done: int, total: int, what: str | None = None) -> None:
+            nonlocal counted
+            if what is not None and what != counted:
+                counted = what
+                # the time that is left follows from the speed of what is counted now
+                progress.reset(task, description=what, total=total)
+            progress.update(task, completed=done, total=total)
+
+        yield move

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _DRAWN = 24
 @click.command
 @click.option("--project", required=True, metavar="ID|TITLE", help="The Label Studio project.")
 @options.studio_url
+@options.studio_public_url
 @options.studio_token
 @options.allow_hosts
 @options.deny_private
@@ -31,6 +33,14 @@ _DRAWN = 24
     "version",
     metavar="VERSION",
     help="Have this version judge all tasks: you know that it did not learn from them.  [default: one is found for each]",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 10),
+    metavar="K",
+    help="Have tasks that every version may have learned from judged too: K short trainings from new weights (2 to 10; a "
+    "minute or two each on two cores), each on all labels but a K-th of those, which it judges. They are never served, nor "
+    "kept.",
 )
 @click.option(
     "--confirm",
@@ -61,10 +71,12 @@ _DRAWN = 24
 def command(
     project: str,
     studio_url: str,
+    studio_public_url: str | None,
     studio_token: str | None,
     allow_hosts: tuple[str, ...],
     deny_private: bool,
     version: str | None,
+    folds: int | None,
     confirm: tuple[int, ...],
     agreement: bool,
     limit: int | None,
@@ -79,8 +91,9 @@ def command(
 
     Each labelled task is judged by a version that did not learn from it: by the served one where the task is held out or was
     labelled after the version was made, else by the version that this one was trained from, and so on. Tasks that all
-    versions may have learned from are named and not judged. A label that was imported counts as made when it was imported:
-    where a version was trained on the same labels before, name one with --model that was not.
+    versions may have learned from are named and not judged, unless --folds trains some that did not. A label that was
+    imported counts as made when it was imported: where a version was trained on the same labels before, name one with
+    --model that was not, or give --folds.
 
     First come labels of which the model is sure that they are wrong (scores from 0.5 on), then those that it disagrees
     with, each pixel weighted by its confidence. Nothing is changed in Label Studio, unless --apply says so: then
@@ -89,13 +102,17 @@ def command(
 
     \b
     maskloop review --project "Street scenes" --report found/
-    maskloop review --project "Street scenes" --apply
+    maskloop review --project "Street scenes" --folds 3 --apply
     maskloop review --project "Street scenes" --confirm 17 --confirm 31 --apply
     maskloop review --project "Street scenes" --agreement
     """
-    if agreement and (version or confirm or report or apply):
+    if agreement and (version or folds or confirm or report or apply):
         raise click.UsageError(
-            "--agreement compares annotators: --model, --confirm, --report and --apply are for labels"
+            "--agreement compares annotators: --model, --folds, --confirm, --report and --apply are for labels"
+        )
+    if version and folds:
+        raise click.UsageError(
+            "--model has one version judge all tasks, --folds trains some for those that no version may"
         )
     token = options.required_token(studio_token)
     quiet.import_keras()
@@ -106,11 +123,16 @@ def command(
     from ..registry import Registry
     from ..studio.addresses import AddressPolicy
     from ..studio.client import StudioClient
+    from ..studio.errors import http_address
     from ..studio.images import ImageFetcher
+    from ..studio.links import project_page
     from .progress import bar
 
     if report is not None:
         check_place(report, None, overwrite=overwrite)
+    opened = http_address(
+        studio_public_url or studio_url, "--studio-public-url" if studio_public_url else "--studio-url"
+    )
     registry = Registry(home)
     applied: Applied | None = None
     with ExitStack() as stack:
@@ -128,25 +150,33 @@ def command(
             else:
                 _print_agreement(agreed, limit or _LISTED)
             return
-        with bar("images") as progress:
+        with bar("images") as progress, _interruptible():
             found = review(
                 client,
                 fetcher,
                 project,
                 registry,
                 version=version,
+                folds=folds or 0,
                 confirm=confirm,
                 write=not dry_run,
                 drawn=0 if report is None or dry_run else _DRAWN,
                 collecting=lambda done, total: progress(done, total or done),
-                judging=progress,
+                training=lambda fold, done, total: progress(done, total, f"training, {fold}"),
+                judging=lambda done, total: progress(done, total, "images"),
             )
         if apply and not dry_run:
             with bar("scores") as progress:
                 applied = store(client, found, each=progress)
     if report is not None and not dry_run:
         page = write_review(
-            report, f"project {found.project}", found.to_json(), found.drawn, found.labels, overwrite=overwrite
+            report,
+            f"project {found.project}",
+            found.to_json(),
+            found.drawn,
+            found.labels,
+            overwrite=overwrite,
+            tasks_at=project_page(opened, found.project),
         )
         click.echo(f"{page}", err=True)
     for note in found.notes:
@@ -160,6 +190,15 @@ def command(
         click.echo(json.dumps(found.to_json(limit) | stored, ensure_ascii=False, allow_nan=False))
         return
     _print(found, limit or _LISTED)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        click.echo("interrupted; no score was stored", err=True)
+        raise SystemExit(130) from stop
 
 
 def _print(found: Review, limit: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from .. import quiet
 from . import options
 
 
@@ -55,6 +56,7 @@ def command(
         registry = Registry(home)
         for line in lost(registry, number, registry.record(name).labels):
             click.echo(f"warning: {line}", err=True)
+        quiet.import_keras()
         registry.promote(name, project=number, reason=f"rollout of project {project}")
 
     login = options.backend_login(backend_user)

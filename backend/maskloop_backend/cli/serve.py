@@ -41,6 +41,7 @@ from . import options
     help="Where Label Studio answers; a token goes there only. Default: http://localhost:8080 if there is a token, else "
     "what Label Studio says of itself, which is wrong from another container.",
 )
+@options.studio_public_url
 @options.studio_token
 @options.allow_hosts
 @options.deny_private
@@ -163,6 +164,7 @@ def command(
     basic_auth_user: str | None,
     basic_auth_password_file: Path | None,
     studio_url: str | None,
+    studio_public_url: str | None,
     allow_hosts: tuple[str, ...],
     deny_private: bool,
     runtime: Literal["auto", "keras", "openvino"],
@@ -198,10 +200,13 @@ def command(
         )
     if studio_url is not None:
         studio_url = http_address(studio_url, "--studio-url")
+    if studio_public_url:
+        studio_public_url = http_address(studio_public_url, "--studio-public-url")
     settings = Settings(
         home=home,
         credentials=_credentials(basic_auth_user, basic_auth_password_file),
         studio_url=studio_url,
+        studio_public_url=studio_public_url or None,
         policy=AddressPolicy.parse(allow_hosts, deny_private, studio_url),
         cache_bytes=cache_mb << 20,
         image_bytes=image_mb << 20,

@@ -11,23 +11,24 @@ from .. import quiet
 from . import options
 
 _STRATEGIES = "default,random,foreground-random"
+_LABELLED = "10,25,50,100,200,400"
 
 
 @click.command
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
-@click.option("--from", "version", metavar="VERSION", help="Whose backbone sees the images.  [default: the served one]")
+@click.option("--from", "version", metavar="VERSION", help="Whose network sees the images.  [default: the served one]")
 @click.option(
     "--strategies", default=_STRATEGIES, show_default=True, help="To compare; `maskloop rank --help` explains."
 )
 @click.option(
-    "--start", type=click.IntRange(1), default=40, show_default=True, help="Images labelled at the beginning."
-)
-@click.option("--step", type=click.IntRange(1), default=40, show_default=True, help="Images labelled in every round.")
-@click.option(
-    "--rounds", type=click.IntRange(1), default=8, show_default=True, help="At most; ends when all are labelled."
+    "--labelled",
+    default=_LABELLED,
+    show_default=True,
+    metavar="N,N,...",
+    help="Images with labels in each round; more than there are means all.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Repetitions.")
-@click.option("--training-steps", type=click.IntRange(1), default=800, show_default=True, help="Batches a training.")
+@click.option("--training-steps", type=click.IntRange(1), default=400, show_default=True, help="Batches a training.")
 @click.option(
     "--size", type=click.IntRange(32), default=512, show_default=True, help="Shrink images with a longer side."
 )
@@ -39,9 +40,7 @@ def command(
     dataset: Path,
     version: str | None,
     strategies: str,
-    start: int,
-    step: int,
-    rounds: int,
+    labelled: str,
     seeds: int,
     training_steps: int,
     size: int,
@@ -56,18 +55,20 @@ def command(
     a model is trained and measured on the validation part (or a quarter of the images, where there is none). Prints
     mIoU against labelled images, and how many pixels of the pre-filled masks an annotator would have to change.
 
-    The backbone of a VERSION is kept as it is and goes through every image once, so hundreds of trainings take minutes;
-    what differs between strategies shows, the mIoU of a whole training is higher.
+    What is trained are the head and the scores of VERSION, as `retrain --effort quick` and `serve --live` do it, but with
+    scores from 0 on. The layers before them see every image once, so dozens of trainings take minutes; a whole training has
+    a higher mIoU.
 
     \b
-    maskloop simulate street/ --start 20 --step 20 --seeds 3 --plot curve.svg
+    maskloop simulate street/ --labelled 20,40,80,160 --seeds 3 --plot curve.svg
     maskloop simulate CamVid/ --from fcn32s-vgg16-20261123-1a2b3c4d --strategies default,entropy,bald,random
     """
     quiet.import_keras()
     from maskloop_converters.atomic import atomic_file, check_free
 
+    from ..active.curves import comparison, curves
     from ..active.plot import curves_svg
-    from ..active.simulation import Rounds, comparison, curves, simulate
+    from ..active.simulation import Rounds, simulate
     from ..active.strategies import STRATEGIES
     from ..registry import Registry
     from ..training.dataset import Examples, read_source, split
@@ -76,6 +77,10 @@ def command(
     names = [name.strip() for name in strategies.split(",") if name.strip()]
     if unknown := [name for name in names if name not in STRATEGIES]:
         raise click.UsageError(f"--strategies: there is no {unknown[0]!r}; there are: {', '.join(STRATEGIES)}")
+    try:
+        counts = tuple(int(count) for count in labelled.split(","))
+    except ValueError:
+        raise click.UsageError(f"--labelled is {labelled!r}; expected whole numbers: {_LABELLED}") from None
     if plot is not None:
         check_free(plot, overwrite)
     registry = Registry(home)
@@ -89,9 +94,7 @@ def command(
     train, measured = Examples(samples, labels, size=size), Examples(held_out, labels, size=size)
     plan = Rounds(
         tuple(name for name in STRATEGIES if name in names),
-        start=start,
-        step=step,
-        rounds=rounds,
+        labelled=counts,
         seeds=seeds,
         training_steps=training_steps,
     )

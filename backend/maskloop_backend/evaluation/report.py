@@ -214,6 +214,7 @@ def write_review(
     labels: LabelSet,
     *,
     overwrite: bool = False,
+    tasks_at: str | None = None,
 ) -> Path:
     """Write which labels should be looked at again: report.html with pictures, and report.json.
 
@@ -225,6 +226,7 @@ def write_review(
         drawn: the images that are drawn, the most urgent first.
         labels: of the targets.
         overwrite: replace what is there.
+        tasks_at: where a browser opens tasks, with ``?task=ID`` after it; None links none.
 
     Returns:
         the HTML file.
@@ -250,7 +252,7 @@ def write_review(
     page = {
         "heading": f"Labels of {source} to look at again",
         "figures": figures,
-        "rows": values.review_rows(figures["tasks"][:LISTED_SUSPECTS]),
+        "rows": values.review_rows(figures["tasks"][:LISTED_SUSPECTS], tasks_at),
         "legend": [(label.name, values.css(color)) for label, color in zip(labels.classes, colors, strict=False)],
         "marks": values.marks({"labels and model disagree": pictures.BAD}),
         "shown": shown,

@@ -202,8 +202,13 @@ def suspect_rows(suspects: Sequence[Suspect]) -> list[tuple[str, ...]]:
     ]
 
 
-def review_rows(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row a task that should be looked at again, from its JSON values."""
+def review_rows(tasks: Sequence[Mapping[str, Any]], tasks_at: str | None) -> list[dict[str, Any]]:
+    """Return a row a task that should be looked at again, from its JSON values.
+
+    Args:
+        tasks: of a review.
+        tasks_at: where a browser opens them, with ``?task=ID`` after it; None links none.
+    """
     rows = []
     for one in tasks:
         worst = one["images"][0]
@@ -212,6 +217,7 @@ def review_rows(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             {
                 "rank": one["rank"],
                 "task": one["task"],
+                "link": None if tasks_at is None else f"{tasks_at}?task={one['task']}",
                 "score": f"{one['score']:.3f}",
                 "share": f"{worst['share']:.1%}",
                 "weighted": f"{worst['weighted']:.1%}",

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -185,6 +186,10 @@ class Predictor:
         """
         return finished(self.steps(images))
 
+    def start_stretch(self) -> None:
+        """Begin a stretch of images: with a repeatable runtime, no prediction of it depends on what was before, not even by rounding."""
+        self._runtime.start_stretch()
+
     def steps(self, images: Sequence[NDArray[Any]]) -> Steps:
         """Return the same as :meth:`predict`, as a generator that pauses after every call of the network.
 
@@ -279,6 +284,9 @@ class Predictor:
 def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Return an image at another size; Pillow widens its filter when it shrinks: no aliasing."""
     rows, columns = image.shape[:2]
+    if height >= rows and width >= columns:
+        # the same filter in a tenth of the time
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     step = max(1, _STRIP_PIXELS * height // (rows * columns))
     if step >= height:
         return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from maskloop_converters.formats import labelstudio
@@ -16,6 +14,7 @@ from ..evaluation.agreement import Agreement
 from ..registry.store import Registry
 from ..studio.client import StudioClient
 from ..studio.images import ImageFetcher
+from .aside import set_aside
 from .changes import channels
 from .collecting import COUNTED
 from .confirmed import ReviewError
@@ -102,8 +101,7 @@ def agreement(
     directory = project_directory(registry.home, number)
     version = registry.serving(number)
     known = None if version is None else registry.record(version).labels
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="review-", dir=directory) as aside:
+    with set_aside(directory, "review") as aside:
         collected = from_project(
             client,
             fetcher,
@@ -113,11 +111,11 @@ def agreement(
             on_error="skip",
             watch=watch,
             predictions=False,
-            aside=Path(aside),
+            aside=aside,
             annotations="majority",
         )
         each = labelstudio.read(
-            Path(aside) / "collected" / COUNTED,
+            aside / "collected" / COUNTED,
             use="annotations",
             annotations="all",
             on_error="skip",

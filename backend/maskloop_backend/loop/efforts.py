@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ _KEPT = ("crop", "scale", "aspect", "flip", "color", "class_weighting", "jaccard
 _LONG: Mapping[str, Any] = {"epochs": 60, "evaluate_every": 5, "patience": None}
 # Crops that a quick training of a head looks at, and views whose features it keeps, about; many images have more.
 _QUICK_DRAWS, _QUICK_VIEWS = 1200, 400
+# A head that begins with new weights needs more of them than one that knows the classes already.
+_JUDGE_DRAWS = 3000
 
 
 def settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"], images: int) -> Mapping[str, Any]:
@@ -52,6 +55,44 @@ def settings_of(base: TrainingSettings, effort: Literal["quick", "full", "fresh"
         "loss_every": min(4, base.recipe.stride // 2),
         "blended": True,
     }
+
+
+def judging_settings(served: ModelRecord | None, images: int) -> TrainingSettings:
+    """Return what a training from new weights has whose version is only asked about labels, and goes.
+
+    Its cost is bounded: it looks at the same number of crops whatever the number of images is. Where the backbone has
+    pretrained weights on this machine, these stay and the head is trained on their features; one whose weights would have
+    to be downloaded gives way to the default one.
+
+    Args:
+        served: whose network and look at images are taken over; None: the defaults.
+        images: to train on.
+    """
+    base = TrainingSettings() if served is None else inherited(served)
+    entry = backbone(base.backbone)
+    if isinstance(entry.weights, str):
+        base = TrainingSettings(size=base.size)
+        entry = backbone(base.backbone)
+    own = recipe(base.backbone)
+    epochs = min(200, max(4, _JUDGE_DRAWS // images))
+    found: dict[str, Any] = {
+        "epochs": epochs,
+        "evaluate_every": epochs,
+        "checkpoint_every": 10**6,
+        "patience": None,
+        "zoom": 1.0,
+    }
+    if entry.weights is None:
+        return dataclasses.replace(base, **found, weights=None)
+    return dataclasses.replace(
+        base,
+        **found,
+        weights=own.weights,
+        frozen_blocks=len(entry.blocks),
+        backbone_rate=1.0,
+        cached_views=min(8, max(2, _QUICK_VIEWS // images)),
+        loss_every=min(4, base.recipe.stride // 2),
+    )
 
 
 def _precision() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from maskloop_converters.atomic import atomic_file
@@ -67,8 +68,11 @@ class LabelConfigs:
         prefix = project_directory(self._home, "").name
         for path in sorted(self._home.glob(f"projects/{prefix}*/{LABEL_CONFIG_FILE}")):
             number = path.parent.name.removeprefix(prefix)
-            if number.isascii() and number.isdecimal() and path.stat().st_size <= 4 * label_config.MAX_CHARACTERS:
-                found[int(number)] = path.read_text(encoding="utf-8", errors="surrogatepass")
+            if not (number.isascii() and number.isdecimal()):
+                continue
+            with suppress(OSError, UnicodeDecodeError):
+                if path.stat().st_size <= 4 * label_config.MAX_CHARACTERS:
+                    found[int(number)] = path.read_text(encoding="utf-8", errors="surrogatepass")
         return found
 
     def forget(self, project: int) -> bool:

@@ -240,4 +240,5 @@ class OutcomeStore:
                 raise self._told(error) from error
 
     def _told(self, error: Exception) -> OutcomeError:
-        return OutcomeError(f"{self._path}: {error}; move it away to begin with an empty one")
+        text = (error.strerror if isinstance(error, OSError) else None) or error
+        return OutcomeError(f"{self._path}: {text}; stop the server and move the file away to begin with an empty one")

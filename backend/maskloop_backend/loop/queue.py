@@ -171,6 +171,8 @@ class JobQueue:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         path = home / JOBS_FILE
+        if path.is_dir():
+            raise JobError(f"{path}: it is a folder, expected a file; move it away to start with an empty queue")
         # nobody else's business on a shared machine; SQLite gives its side files the same mode
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._train_after = train_after

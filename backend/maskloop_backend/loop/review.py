@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from ..evaluation.disagreement import Disagreement, comparable, disagreements
 from ..evaluation.measurement import MeasurementError
 from ..evaluation.pictures import predictions
 from ..evaluation.report import ReviewedImage
+from ..inference.prediction import Segmenter
 from ..inference.predictor import Predictor
 from ..registry.store import Registry
 from ..studio.client import StudioClient
 from ..studio.connect import retrieve_predictions
 from ..studio.images import ImageFetcher
 from ..training.dataset import Examples
+from .aside import set_aside
 from .collected import Collected, Role, as_drawn
 from .confirmed import Confirmed, ReviewError, digest_of
 from .corrections import from_project
+from .folds import Folds, NoJudgeError, Training
 from .holdout import Holdout, project_directory
 from .out_of_fold import OutOfFold
 
@@ -41,7 +44,7 @@ class ReviewedTask:
 
     Attributes:
         task: id.
-        version: that was asked; it did not learn from the labels.
+        version: that was asked; it did not learn from the labels. 'fold 1 of 3' is one that was made for the review.
         role: what the annotation is to the model that drew first; see :class:`.collected.Collected`.
         images: what was found of each of its images, the one that is most worth a look first.
     """
@@ -135,10 +138,12 @@ def review(
     registry: Registry,
     *,
     version: str | None = None,
+    folds: int = 0,
     confirm: Sequence[int] = (),
     write: bool = True,
     drawn: int = 0,
     collecting: Callable[[int, int | None], None] = lambda done, total: None,
+    training: Training = lambda fold, done, total: None,
     judging: Watch = lambda done, total: None,
 ) -> Review:
     """Rank a project's labelled tasks by how much a version that did not learn from them disagrees.
@@ -149,14 +154,17 @@ def review(
         project: its id or title.
         registry: of the versions that may judge.
         version: that judges all tasks; None finds one for each, see :class:`.out_of_fold.OutOfFold`.
+        folds: tasks that every version may have learned from are judged by so many trainings, see :class:`.folds.Folds`; 0
+            leaves them out.
         confirm: ids of tasks whose labels are right as they are.
         write: keep what is confirmed; False: only act as if.
         drawn: so many images are kept for a report.
         collecting: is told of (tasks collected, all or None).
+        training: is told of (fold, steps done, all).
         judging: is told of (images judged, all).
 
     Raises:
-        ReviewError: a task to confirm has no label, or no version is served.
+        ReviewError: a task to confirm has no label, or no version is served and none is to be trained.
         CorrectionsError: nothing is labelled.
         StudioError: Label Studio does not answer.
     """
@@ -165,25 +173,25 @@ def review(
     kept = Confirmed.read(directory)
     finder = OutOfFold(registry, number, Holdout.read(directory))
     asked = version or next(iter(finder.candidates), None)
-    if asked is None:
+    if asked is None and not folds:
         raise ReviewError(
-            f"no version is served to project {number} yet: `maskloop train` makes one, --model names one"
+            f"no version is served to project {number} yet: `maskloop train` makes one, --model names one, --folds 3 trains "
+            "some that only judge"
         )
-    known = registry.record(asked).labels
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="review-", dir=directory) as aside:
+    served = None if asked is None else registry.record(asked)
+    with set_aside(directory, "review") as aside:
         collected = from_project(
             client,
             fetcher,
             number,
             directory,
-            known,
+            None if served is None else served.labels,
             on_error="skip",
             watch=collecting,
             predictions=False,
-            aside=Path(aside),
+            aside=aside,
         )
-        made = _made(Path(aside) / "export.json")
+        made = _made(aside / "export.json")
         found = _Found(collected)
         digests = {task: digest_of(samples, collected.labels) for task, samples in found.tasks.items()}
         confirming = {str(task): digests.get(str(task)) for task in confirm}
@@ -193,15 +201,26 @@ def review(
         if fresh:
             kept = kept.adding(fresh) if write else Confirmed(directory, {**kept.digests, **fresh})
         right = [task for task in found.tasks if kept.holds(task, digests[task])]
+        by_version: dict[str, list[str]] = {}
+        left: list[str] = []
         for task in found.tasks:
             if task in right:
                 continue
             judge = version or finder.judge(task, made.get(task))
             if judge is None:
-                found.not_judged[task] = "every version that is there may have learned from its label"
+                left.append(task)
             else:
-                found.by_version.setdefault(judge, []).append(task)
-        found.judge_all(registry, drawn, judging)
+                by_version.setdefault(judge, []).append(task)
+        judges = [
+            Judge(name, tasks, partial(_version, registry, name, collected)) for name, tasks in by_version.items()
+        ]
+        if folds:
+            made_here = Folds(collected, left, folds, served, aside / "folds", training)
+            judges += [Judge(one.name, one.tasks, partial(made_here.trained, one)) for one in made_here.all]
+        else:
+            why = "every version that is there may have learned from its label; --folds 3 trains some that did not"
+            found.not_judged |= dict.fromkeys(left, why)
+        found.judge_all(judges, drawn, judging)
     notes = [*collected.notes, *(f"left out: {line}" for line in collected.skipped.lines())]
     tasks = sorted(found.reviewed, key=lambda one: (-one.score, int(one.task) if one.task.isdigit() else 0))
     shown = sorted(found.shown, key=lambda one: -one.found.score)[:drawn]
@@ -241,13 +260,27 @@ def apply(client: StudioClient, found: Review, *, each: Watch = lambda done, tot
     return Applied(shown, len(scores) - len(without), without)
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Who is asked about the labels of some tasks.
+
+    Attributes:
+        name: of the version, or of what stands in for one.
+        tasks: ids; it did not learn from their labels.
+        load: gives it, with the classes of the labels.
+    """
+
+    name: str
+    tasks: Sequence[str]
+    load: Callable[[], Segmenter]
+
+
 @dataclass(slots=True)
 class _Found:
-    """What is found of a collection, version by version."""
+    """What is found of a collection, judge by judge."""
 
     collected: Collected
     tasks: dict[str, list[Sample]] = field(init=False)
-    by_version: dict[str, list[str]] = field(default_factory=dict)
     reviewed: list[ReviewedTask] = field(default_factory=list)
     not_judged: dict[str, str] = field(default_factory=dict)
     shown: list[ReviewedImage] = field(default_factory=list)
@@ -257,15 +290,16 @@ class _Found:
         for sample in self.collected.samples:
             self.tasks.setdefault(self.collected.task(sample), []).append(sample)
 
-    def judge_all(self, registry: Registry, drawn: int, judging: Watch) -> None:
-        """Have each version judge its tasks; so many images of each are kept."""
-        done, total = 0, sum(len(self.tasks[task]) for tasks in self.by_version.values() for task in tasks)
-        for version, tasks in self.by_version.items():
+    def judge_all(self, judges: Sequence[Judge], drawn: int, judging: Watch) -> None:
+        """Have each judge its tasks; so many images of each are kept."""
+        done, total = 0, sum(len(self.tasks[task]) for judge in judges for task in judge.tasks)
+        for judge in judges:
+            version, tasks = judge.name, judge.tasks
             examples = Examples([one for task in tasks for one in self.tasks[task]], self.collected.labels)
-            segmenter = as_drawn(Predictor(registry.load(version)), self.collected)
             try:
+                segmenter = judge.load()
                 found = disagreements(segmenter, examples, each=_moved(judging, done, total))
-            except MeasurementError as error:
+            except (MeasurementError, NoJudgeError) as error:
                 self.not_judged |= dict.fromkeys(tasks, str(error))
                 continue
             finally:
@@ -287,6 +321,10 @@ class _Found:
                 image, target = examples[one.index]
                 judged = comparable(target, predicted[one.index], names, known)
                 self.shown.append(ReviewedImage(one, version, image, target, predicted[one.index], judged))
+
+
+def _version(registry: Registry, name: str, collected: Collected) -> Segmenter:
+    return as_drawn(Predictor(registry.load(name)), collected)
 
 
 def _moved(judging: Watch, before: int, total: int) -> Callable[[int], None]:

@@ -48,7 +48,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             observer=server.observer,
             gallery=server.gallery,
             tokens=tokens,
-            studio_url=settings.studio_url,
+            studio_url=settings.studio_public_url or settings.studio_url,
         )
         resources.add_routes(self, server, Front(overview))
         page.add_routes(

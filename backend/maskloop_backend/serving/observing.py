@@ -22,15 +22,19 @@ class Observer:
     """Takes in webhook bodies and keeps what they say of predictions.
 
     Args:
-        store: of outcomes; None where its file cannot be used: nothing is kept then, and that is said where it is asked for.
+        store: of outcomes, or why its file cannot be used: nothing is kept then, and that is said where it is asked for.
         metrics: what to count in.
         noticed: called with each outcome that was kept.
     """
 
     def __init__(
-        self, store: OutcomeStore | None, metrics: Metrics, noticed: Callable[[Outcome], None] = lambda outcome: None
+        self,
+        store: OutcomeStore | OutcomeError,
+        metrics: Metrics,
+        noticed: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
-        self._store = store
+        self._store = store if isinstance(store, OutcomeStore) else None
+        self._trouble = str(store)
         self._metrics = metrics
         self._noticed = noticed
         self._changed = threading.Condition()
@@ -65,7 +69,7 @@ class Observer:
             OutcomeError: the file cannot be read.
         """
         if self._store is None:
-            raise OutcomeError("what became of predictions cannot be read; the server's log says why")
+            raise OutcomeError(self._trouble)
         return self._store.statistics(project)
 
     def settle(self, timeout: float = 10.0) -> bool:

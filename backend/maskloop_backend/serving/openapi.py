@@ -21,7 +21,7 @@ _REASONS = {
     "422": "The label config has no masks, or none of the model's labels.",
     "424": "The image of a smart tool's task could not be fetched or read.",
     "500": "The server failed; its log says why.",
-    "503": "No model yet, too many predictions wait, the server is stopping, or the trainings cannot be read.",
+    "503": "No model yet, too many predictions wait, the server is stopping, or a file of the home directory cannot be read.",
     "507": "The event could not be stored.",
 }
 
@@ -67,7 +67,7 @@ def document(*, auth: bool) -> dict[str, Any]:
                     "stats",
                     "Tell what became of predictions",
                     schemas.StatsResponse,
-                    errors=[*errors, "400"],
+                    errors=[*errors, "400", "503"],
                 ),
                 "parameters": [
                     {

@@ -13,7 +13,8 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
-from ..batch.status import stored
+from ..batch.status import StatusError, stored
+from ..loop.outcome_store import OutcomeError
 from ..loop.queue import Job as TrainingJob
 from ..loop.queue import JobError, JobQueue
 from ..loop.worker import describe, log_tail
@@ -88,7 +89,11 @@ class _Ready(_Resource):
 class _Stats(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         project = req.get_param_as_int("project", min_value=0, max_value=(1 << 63) - 1)
-        answer_json(resp, {"project": project, **self._server.observer.statistics(project).to_json()})
+        try:
+            found = self._server.observer.statistics(project)
+        except OutcomeError as error:
+            raise Refusal(503, f"The statistics cannot be read: {error}") from error
+        answer_json(resp, {"project": project, **found.to_json()})
 
 
 class _Versions(_Resource):
@@ -157,7 +162,11 @@ class _Jobs(_Resource):
 
 class _Batches(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        answer_json(resp, {"batches": stored(self._server.settings.home)})
+        try:
+            found = stored(self._server.settings.home)
+        except StatusError as error:
+            raise Refusal(503, f"The labellings cannot be read: {error}") from error
+        answer_json(resp, {"batches": found})
 
 
 class _Job(_Resource):

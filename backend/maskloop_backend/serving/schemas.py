@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# Of those with fields called model_...: pydantic before 2.10 wants such names for itself, and warns.
+_NAMES_MODELS = ConfigDict(protected_namespaces=())
 
 # '<project id>.<unix time of creation>'
 Project = Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=-(2**63), lt=2**63)] | None
@@ -103,6 +106,8 @@ class WebhookRequest(BaseModel):
 class SetupResponse(BaseModel):
     """The version whose predictions the project will get, and what of its label config does not fit the model."""
 
+    model_config = _NAMES_MODELS
+
     model_version: str
     missing_labels: list[str] = Field(description="classes of the model that no label of the project stands for")
     unused_labels: list[str] = Field(description="labels of the project that the model does not know")
@@ -113,6 +118,8 @@ class SetupResponse(BaseModel):
 
 class HealthResponse(BaseModel):
     """The server lives; ``model`` says whether it can predict yet."""
+
+    model_config = _NAMES_MODELS
 
     status: str
     model_class: str

@@ -12,7 +12,7 @@ import orjson
 from ..loop.label_configs import LabelConfigs
 from ..loop.outcome_store import OutcomeError, OutcomeStore
 from ..loop.outcomes import Outcome as TaskOutcome
-from ..loop.queue import ACTIONS, OTHER_ACTION, JobQueue
+from ..loop.queue import ACTIONS, JOBS_FILE, OTHER_ACTION, JobQueue
 from ..loop.queue import Job as TrainingJob
 from ..loop.worker import Studio, Worker
 from ..studio.label_config import LabelMapping
@@ -272,7 +272,8 @@ class Server:
         try:
             job = self.queue.notice(event.model_dump(exclude_unset=True))
         except sqlite3.Error as error:
-            raise Refusal(507, f"The event could not be stored: {error}") from error
+            fix = f"if it stays so, stop the server and move {JOBS_FILE} away"
+            raise Refusal(507, f"The event could not be stored: {error}; {fix}") from error
         self.worker.wake()
         self.metrics.events.labels(known_action(event)).inc()
         if self.live is not None:
@@ -317,10 +318,10 @@ class Server:
         self.queue.close()
 
 
-def _outcome_store(settings: Settings) -> OutcomeStore | None:
+def _outcome_store(settings: Settings) -> OutcomeStore | OutcomeError:
     try:
         return OutcomeStore(settings.home)
     except OutcomeError as error:
         # a damaged statistic must not keep anybody from predicting
         log(logging.ERROR, "outcomes_not_kept", error=error)
-        return None
+        return error

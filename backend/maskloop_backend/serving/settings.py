@@ -27,6 +27,7 @@ class Settings:
         port: the TCP port to listen on; 0 takes a free one.
         credentials: what every request must carry as HTTP basic auth; None lets everybody in.
         studio_url: where Label Studio answers; None trusts what it says of itself in /setup, which is often wrong.
+        studio_public_url: what people's browsers call it, for links; None: ``studio_url``.
         studio_token: a token for Label Studio's files, which goes to studio_url and nowhere else; None uses the one in
             /setup, which a default install refuses.
         policy: of the addresses that images are fetched from.
@@ -77,6 +78,7 @@ class Settings:
     port: int = 9090
     credentials: Credentials | None = None
     studio_url: str | None = None
+    studio_public_url: str | None = None
     studio_token: str | None = None
     policy: AddressPolicy = field(default_factory=AddressPolicy)
     batch_size: int = 8

@@ -110,6 +110,8 @@ def connect(
     tasks = client.task_ids(number)
     if retrieve:
         _remove_stale(client, found, version, changes)
+        # Label Studio gives up on a backend that answers late, keeps that to itself, and goes on to the next tasks
+        backend.await_model(url, login)
         before = client.model_versions(number).get(version, 0)
         retrieve_predictions(client, number, tasks, progress=progress)
         gained = client.model_versions(number).get(version, 0) - before

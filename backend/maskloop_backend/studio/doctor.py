@@ -57,13 +57,18 @@ def examine(client: StudioClient, project: str | int | None, *, login: BackendLo
         return
     yield _studio(client, version)
     yield Finding("ok", "token", f"{client.auth.kind} token of user {user.get('id')} works")
-    yield from _handed_token(client)
     if project is None:
+        yield from _handed_token(client)
         return
     try:
         found = client.project(project)
         yield Finding("ok", "project", f"{found['id']} with {found.get('task_number', 0)} tasks")
-        yield from _project(client, found, login)
+        predicts = False
+        for finding in _project(client, found, login):
+            predicts |= (finding.level, finding.subject) == ("ok", "prediction")
+            yield finding
+        if not predicts:  # a backend that gets at the images has a token of its own, or wants none
+            yield from _handed_token(client)
     except StudioError as error:
         yield Finding("problem", "project", str(error))
 
@@ -233,16 +238,19 @@ def _prediction(client: StudioClient, project: Json, url: str, login: BackendLog
     """Have the backend predict one task: whether its token is taken and its images can be had shows there alone."""
     if (task := _a_task(client, project)) is None:
         return
-    found = backend.reasons(url, project, login, [task], most=1)
-    if not found:
+    reason = backend.why_not(url, project, login, task)
+    if reason is None:
+        return
+    if not reason:
+        yield Finding("ok", "prediction", f"the backend makes one of task {task.get('id')}")
         return
     fix = "the backend's log says more"
-    if re.search(r"HTTP 40[13]", found[0]) or "refuses" in found[0]:
+    if re.search(r"HTTP 40[13]", reason) or "refuses" in reason:
         fix = (
             "start `maskloop serve` with a token that is valid now in MASKLOOP_STUDIO_TOKEN (was it rotated or revoked?) "
             "and with --studio-url"
         )
-    yield Finding("problem", "prediction", f"the backend makes none: {found[0]}", fix)
+    yield Finding("problem", "prediction", f"the backend makes none: {reason}", fix)
 
 
 def _a_task(client: StudioClient, project: Json) -> Json | None:

@@ -113,6 +113,11 @@ class LocalStudio:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def process_group(self) -> int:
+        """Id of the group of its processes, 0 where it does not run."""
+        return self._process.pid if self._process is not None else 0
+
     def install(self) -> None:
         """Install Label Studio into its virtual environment, once; an install that was cut short is done again.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..locks import held
 from ..model.record import VERSION_PATTERN
-from . import stale
+from . import backend, stale
 from .client import Json, StudioClient
 from .connect import Progress, connection_values, retrieve_predictions, why_none
 from .errors import StudioError, last_line, public_url
@@ -121,6 +121,8 @@ def _rollout(
     old = stale.find(client, client.project(number), version, [task for task in open_tasks if not task.annotations])
     stale.remove(client, old, version)
     lacking = [task.id for task in open_tasks if version not in task.versions or task.id in old.tasks]
+    url = str(connection["url"]).rstrip("/")
+    backend.await_model(url, login)
     retrieve_predictions(client, number, lacking, progress=progress)
     states = client.task_states(number)
     removed = 0
@@ -135,7 +137,6 @@ def _rollout(
         )
     waiting = [task for task in states if not task.labelled]
     have = sum(version in task.versions for task in waiting)
-    url = str(connection["url"]).rstrip("/")
     return RolledOut(
         project=number,
         model_version=version,

@@ -12,24 +12,18 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from maskloop_converters.errors import DataError
 from maskloop_converters.samples import LabelSet
 
 from ..inference.predictor import Predictor
 from ..inference.runtimes.shared_network import SharedNetwork
-from ..model.backbones.table import backbone
 from ..model.bundle import Bundle
 from ..model.config import STRIDE
-from ..model.fcn import LAST, backbone_layers, build_fcn, split_network
 from .augmentation import augment
-from .growing import take_weights
-from .loss import cross_entropy
-from .optimizer import RatedAdamW
+from .free_head import free_head
 from .settings import TrainingSettings
 
 # Random views of every image, crops of this size, and crops a step: few, as who asks for a prediction waits for a step.
@@ -38,8 +32,6 @@ _VIEWS, _CROP, _BATCH = 4, (256, 320), 2
 _RATE, _AVERAGE = 5e-4, 0.98
 # Steps in which the rate rises.
 _RISING = 10
-# Pixels between those that the loss looks at, in rows and columns.
-_EVERY = 4
 
 # Called before every piece of work with the seconds that the last one took; it waits where others want the processors.
 Pause = Callable[[float], None]
@@ -76,45 +68,18 @@ class HeadFitter:
     """
 
     def __init__(self, bundle: Bundle, labels: LabelSet, settings: TrainingSettings) -> None:
-        own = bundle.record.architecture
-        if own.padding != "mirror":
-            raise DataError(f"{bundle.version} is a network of the authors', which is not fitted in parts")
         self._record = dataclasses.replace(bundle.record, labels=labels)
         self.labels = labels
         self._recipe = settings.recipe
-        architecture = dataclasses.replace(own, classes=len(labels.classes))
-        model = build_fcn(architecture, preprocessing=bundle.record.preprocessing, dtype="float32", blank=True)
-        names, known = ([label.name for label in one.classes] for one in (labels, bundle.labels))
-        take_weights(model, bundle.model, names, known)
-        entry = backbone(own.backbone)
-        # VGG16's fc6 alone has a hundred million weights
-        frozen_head = own.head and entry.family == "vgg" and own.backbone != "small"
-        for layer in backbone_layers(model, own.backbone, head=frozen_head):
-            layer.trainable = False
-        model.get_layer(LAST).trainable = False
-        for layer in model.layers:
-            # statistics of a few images are none, and all fits share what is not trainable
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-        last = entry.head.output if frozen_head and entry.head is not None else entry.blocks[-1].output
-        self._every = min(_EVERY, own.stride // 2)
-        self._front, self._rest = split_network(model, last, narrow=True, every=self._every)
-        self._learning = self._rest.trainable_variables
+        self._head = head = free_head(bundle, labels)
+        self._rest, self._every = head.rest, head.every
+        self._learning = head.learning
         self._first = [ops.convert_to_numpy(variable) for variable in self._learning]
         # the whole network lists the same variables, perhaps in another order
         places = {id(variable): place for place, variable in enumerate(self._learning)}
-        self._order = [places[id(variable)] for variable in model.trainable_variables]
-        self._network = SharedNetwork(model, architecture.classes)
-        optimizer = RatedAdamW(
-            [1.0] * len(self._learning),
-            _RATE,
-            weight_decay=self._recipe.weight_decay,
-            global_clipnorm=5.0,
-            average=_AVERAGE,
-        )
-        loss = cross_entropy([1.0] * architecture.classes, jaccard=self._recipe.jaccard)
-        self._rest.compile(optimizer, loss, jit_compile=False)
-        optimizer.build(self._learning)
+        self._order = [places[id(variable)] for variable in head.model.trainable_variables]
+        self._network = SharedNetwork(head.model, head.architecture.classes)
+        head.compile(self._recipe, rate=_RATE, average=_AVERAGE)
 
     def kept(self, name: str, image: NDArray[np.uint8], target: NDArray[np.uint8], pause: Pause) -> Kept:
         """Return what is kept of an image: the features of some random views.
@@ -134,10 +99,7 @@ class HeadFitter:
             began = time.perf_counter()
             rng = np.random.default_rng((zlib.crc32(name.encode()), view))
             seen, wanted = augment(image, target, (crop[0], crop[1]), self._recipe, rng)
-            found = self._front.predict_on_batch(seen[None].astype(np.float32))
-            arrays = [np.asarray(one, np.float32) for one in (found if isinstance(found, list) else [found])]
-            limit = float(np.finfo(np.float16).max)
-            maps.append([np.clip(one[0], -limit, limit).astype(np.float16) for one in arrays])
+            maps.append([one[0] for one in self._head.features(seen[None])])
             targets.append(wanted)
             spent = time.perf_counter() - began
         return Kept([np.stack(one) for one in zip(*maps, strict=True)], np.stack(targets))
@@ -181,16 +143,14 @@ class HeadFitter:
             ]
             targets = np.stack([images[number].targets[view] for number, view in chosen]).astype(np.int32)
             phase = rng.integers(self._every, size=2)
-            inputs = maps
-            if self._every > 1:
-                inputs = [*maps, np.tile(phase.astype(np.int32), (_BATCH, 1))]
-                targets = targets[:, int(phase[0]) :: self._every, int(phase[1]) :: self._every]
+            inputs = [*maps, np.tile(phase.astype(np.int32), (_BATCH, 1))]
+            targets = targets[:, int(phase[0]) :: self._every, int(phase[1]) :: self._every]
             # whichever is over first: the steps or the time
             progress = max(step / steps, 1 - (deadline - time.monotonic()) / seconds if seconds else 0.0)
             rising = min(1.0, (step + 1) / _RISING)
             optimizer.learning_rate = _RATE * rising * max(0.0, 1 - progress) ** 0.9
             self._rest.reset_metrics()
-            loss = float(self._rest.train_on_batch(inputs if len(inputs) > 1 else inputs[0], targets))
+            loss = float(self._rest.train_on_batch(inputs, targets))
             if not np.isfinite(loss):
                 return None
             spent = time.perf_counter() - began

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     type=click.IntRange(1, 2),
-    help="2 reads ahead, for sources on slow disks.",
+    help="Processes; with 2 one reads and decodes while the other encodes and writes: for thousands of samples.",
 )
 @click.option(
     "--overwrite",

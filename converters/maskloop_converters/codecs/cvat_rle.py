@@ -55,6 +55,11 @@ def decode(counts: Sequence[NDArray[np.int64]], boxes: Sequence[Box], height: in
     for k, (runs, box) in enumerate(zip(counts, boxes, strict=True)):
         if (reason := fault(runs, box, height, width)) is not None:
             raise CodecError(f"mask {k}: {reason}")
+    return decode_checked(counts, boxes, height, width)
+
+
+def decode_checked(counts: Sequence[NDArray[np.int64]], boxes: Sequence[Box], height: int, width: int) -> RunList:
+    """Do :func:`decode` for run lengths and boxes in which :func:`fault` found nothing."""
     if not boxes:
         return RunList.empty(height, width)
     sizes = np.array([runs.size for runs in counts])

@@ -146,9 +146,10 @@ def _rgb(image: Image.Image, turned: int, depth: int | None) -> NDArray[np.uint8
     rows = max(1, _STRIP_PIXELS // max(1, width))
     shift = None if depth is None else max(0, depth - 8)
     for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(height, top + rows)))
+        # each of these copies what it is given
+        strip = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
         if shift is None:
-            stored[top : top + rows] = np.asarray(strip.convert("RGB"))
+            stored[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
         else:
             grey = np.asarray(strip) >> shift
             stored[top : top + rows] = grey.clip(0, 255).astype(np.uint8)[..., None]

@@ -185,7 +185,7 @@ def _pixels(raw: bytes, width: int, height: int, depth: int, color: int, interla
         )
     except (ValueError, OSError) as error:
         raise CodecError(f"PNG rows are damaged: {error}") from None
-    return np.array(image)
+    return np.asarray(image)
 
 
 def _stored(raw: bytes) -> bytes:

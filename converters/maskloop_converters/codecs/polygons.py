@@ -139,7 +139,7 @@ def drawn(polygons: Sequence[NDArray[np.int64]], height: int, width: int) -> Run
     moved = (start != end).any(axis=1)
     moved[(sizes.cumsum() - sizes)[sizes == 1]] = True  # a point is an outline of one pixel
     start, end, owner = start[moved], end[moved], owner[moved]
-    single = np.setdiff1d(np.arange(sizes.size), owner)  # all points of it are the same
+    single = np.flatnonzero(np.bincount(owner, minlength=sizes.size) == 0)  # all points of it are the same
     if single.size:
         first = points[(sizes.cumsum() - sizes)[single]]
         start, end, owner = (np.concatenate(pair) for pair in ((start, first), (end, first), (owner, single)))
@@ -199,7 +199,7 @@ def _interior(start: NDArray[np.int64], end: NDArray[np.int64], owner: NDArray[n
     rise = (b[:, 1] - a[:, 1])[line]
     over = (y - a[line, 1]) * (b[:, 0] - a[:, 0])[line]
     x = a[line, 0] + over / rise
-    order = np.lexsort((x, y, lines[line]))
+    order = np.lexsort((x, lines[line] * (height + 1) + y))
     floor = (a[line, 0] + over // rise)[order]
     ceil = (a[line, 0] - (-over // rise))[order]
     return y[order][::2], ceil[::2], floor[1::2], lines[line][order][::2]

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from maskloop_backend.active.simulation import (
-    Curve,
-    Point,
-    Rounds,
-    SimulationError,
-    _interpolation,
-    comparison,
-    curves,
-    simulate,
-)
+from maskloop_backend.active.curves import Curve, Point, comparison, curves
+from maskloop_backend.active.simulation import Rounds, SimulationError, simulate
 from maskloop_backend.cli.main import cli
 from maskloop_backend.demo.scenes import write_scenes
 from maskloop_backend.model.bundle import Bundle
 from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
-from maskloop_backend.model.upsampling import linear_taps
 from maskloop_backend.registry import Registry
 from maskloop_backend.training.dataset import Examples, read_source
 
@@ -51,7 +42,7 @@ def test_rounds_add_labels_and_are_the_same_again(registry: Registry, scenes: Pa
     samples = list(dataset)
     train, measured = Examples(samples[:9], dataset.labels), Examples(samples[9:], dataset.labels)
     bundle = registry.load(str(registry.serving()))
-    plan = Rounds(("default", "bald", "random"), start=2, step=3, rounds=4, seeds=1, training_steps=8, batch_size=2)
+    plan = Rounds(("default", "bald", "random"), labelled=(2, 5, 8, 11), seeds=1, training_steps=8, batch_size=2)
     points = simulate(bundle, train, measured, plan)
     by_strategy = {name: [p for p in points if p.strategy == name] for name in plan.strategies}
     for own in by_strategy.values():
@@ -73,24 +64,10 @@ def test_it_learns(registry: Registry, scenes: Path) -> None:
     bundle = registry.load(str(registry.serving()))
 
     def final(steps: int) -> float:
-        plan = Rounds(("random",), start=3, step=1, rounds=1, seeds=1, training_steps=steps, learning_rate=5e-3)
+        plan = Rounds(("random",), labelled=(3, 4), seeds=1, training_steps=steps, learning_rate=5e-3)
         return simulate(bundle, four, four, plan)[-1].miou
 
     assert final(120) > final(1) + 0.15
-
-
-def test_interpolation_is_that_of_the_network() -> None:
-    """The network's initial transposed convolution, between the outermost centres, where no border matters."""
-    values = np.random.default_rng(0).normal(size=5)
-    taps = linear_taps(32)
-    whole = np.zeros(5 * 32 + 32)
-    for k, value in enumerate(values):
-        whole[32 * k : 32 * k + 64] += value * taps
-    inner = slice(16, 5 * 32 - 16)
-    ours = _interpolation(5, 1) @ values
-    np.testing.assert_allclose(ours[inner], whole[16:-16][inner], atol=1e-6)
-    np.testing.assert_allclose(_interpolation(5, 4), _interpolation(5, 1)[2::4], atol=1e-6)
-    assert _interpolation(1, 4).tolist() == [[1.0]] * 8
 
 
 def test_a_curve_tells_when_it_reaches_a_figure() -> None:
@@ -120,10 +97,12 @@ def test_strategies_are_compared_where_labels_make_a_difference() -> None:
 def test_a_start_that_leaves_nothing_is_refused(registry: Registry, scenes: Path) -> None:
     dataset, _ = read_source(scenes)
     two = Examples(list(dataset)[:2], dataset.labels)
-    with pytest.raises(SimulationError, match="nothing is left to choose; lower --start"):
-        simulate(registry.load(str(registry.serving())), two, two, Rounds(start=2))
+    with pytest.raises(SimulationError, match=r"nothing is left to choose; begin with fewer \(--labelled\)"):
+        simulate(registry.load(str(registry.serving())), two, two, Rounds(labelled=(2, 4)))
     with pytest.raises(SimulationError, match="seeds is 0"):
         Rounds(seeds=0)
+    with pytest.raises(SimulationError, match="labelled is 5, 5; expected whole numbers from 1, each greater"):
+        Rounds(labelled=(5, 5))
 
 
 def run(registry: Registry, *arguments: str) -> Result:
@@ -132,7 +111,7 @@ def run(registry: Registry, *arguments: str) -> Result:
 
 def test_the_command_draws_the_curves(registry: Registry, scenes: Path, tmp_path: Path) -> None:
     picture = tmp_path / "curve.svg"
-    plan = ("--start", "3", "--step", "3", "--rounds", "1", "--seeds", "1", "--training-steps", "3")
+    plan = ("--labelled", "3,6", "--seeds", "1", "--training-steps", "3")
     names = ("--strategies", "random, entropy")
     done = run(registry, "simulate", str(scenes), *plan, *names, "--plot", str(picture), "--json")
     assert done.exit_code == 0, done.output
@@ -144,6 +123,7 @@ def test_the_command_draws_the_curves(registry: Registry, scenes: Path, tmp_path
     assert refused.exit_code == 1
     assert "--overwrite" in refused.output
     assert "there is no 'best'" in run(registry, "simulate", str(scenes), "--strategies", "best").output
+    assert "expected whole numbers: 10,25," in run(registry, "simulate", str(scenes), "--labelled", "ten").output
 
 
 def test_rank_orders_images_of_a_folder(registry: Registry, scenes: Path) -> None:

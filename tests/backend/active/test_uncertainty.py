@@ -14,15 +14,13 @@ from maskloop_backend.model.config import Architecture
 from maskloop_backend.model.fcn import build_fcn
 from maskloop_converters.samples import LabelSet
 
-RNG = np.random.default_rng(0)
-
 
 def make_bundle(*, head: bool = True) -> Bundle:
     keras.utils.set_random_seed(3)
     architecture = Architecture(4, "small", head=head)
     model = build_fcn(architecture)
     width = model.get_layer("score").get_weights()[0].shape[2]
-    model.get_layer("score").set_weights([RNG.normal(0, 0.5, (1, 1, width, 4)), np.zeros(4)])
+    model.get_layer("score").set_weights([np.random.default_rng(0).normal(0, 0.5, (1, 1, width, 4)), np.zeros(4)])
     return Bundle.create(model, architecture, LabelSet.from_names(["a", "b", "c", "d"]))
 
 
@@ -32,12 +30,12 @@ def bundle() -> Bundle:
 
 
 def image(height: int = 64, width: int = 96) -> np.ndarray:
-    return RNG.integers(0, 256, (height, width, 3), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @pytest.mark.parametrize("classes", [2, 5, 11])
 def test_entropy_is_that_of_scipy(classes: int) -> None:
-    probability = RNG.dirichlet(np.ones(classes), (6, 7)).astype(np.float32)
+    probability = np.random.default_rng(0).dirichlet(np.ones(classes), (6, 7)).astype(np.float32)
     wanted = stats.entropy(probability, axis=-1, base=classes)
     np.testing.assert_allclose(entropy(probability), wanted, atol=1e-5)
 

@@ -28,9 +28,12 @@ from maskloop_converters.samples import LabelSet
 
 NAMES = ["sky", "road", "car"]
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("openvino", "nncf")), reason="NNCF is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("openvino", "nncf")), reason="NNCF is not installed"
+    ),
+]
 
 
 def picture(seed: int) -> np.ndarray:

@@ -10,11 +10,9 @@ import pytest
 from maskloop_backend.loop import label_configs
 from maskloop_backend.loop.in_use import lost
 from maskloop_backend.loop.label_configs import LabelConfigs, used
-from maskloop_backend.model.bundle import Bundle
-from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_converters.samples import LabelSet
+from versions import write_version
 
 
 def config(*labels: str) -> str:
@@ -30,8 +28,7 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def version(registry: Registry, *names: str) -> str:
-    architecture = Architecture(backbone="small", classes=len(names), head=False, upsampling="per_class")
-    return registry.add(Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(names)))
+    return write_version(registry, " ".join(names).encode(), LabelSet.from_names(names)).version
 
 
 def test_what_a_project_uses_of_a_version() -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
 
 from maskloop_backend.loop.holdout import Holdout
 from maskloop_backend.loop.out_of_fold import OutOfFold
-from maskloop_backend.model.bundle import Bundle
-from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_converters.samples import LabelSet
+from versions import write_version
 
 PROJECT = 5
 HOLDOUT = Holdout(seed=1, share=0.5)
@@ -25,11 +21,9 @@ LEARNED = next(str(k) for k in range(99) if not HOLDOUT.contains(str(k)))
 
 
 def version(registry: Registry, day: int, parent: str | None = None, **metrics: Any) -> str:
-    keras.utils.set_random_seed(day)
-    architecture = Architecture(2, "small", head=False)
-    made = Bundle.create(build_fcn(architecture), architecture, LabelSet.from_names(["a", "b"]), metrics=metrics)
-    record = dataclasses.replace(made.record, created=f"2026-11-{day:02}T12:00:00Z", parent=parent)
-    return registry.add(Bundle(made.model, record))
+    created = f"2026-11-{day:02}T12:00:00Z"
+    labels = LabelSet.from_names(["a", "b"])
+    return write_version(registry, b"%d" % day, labels, created=created, parent=parent, metrics=metrics).version
 
 
 def at(day: int, hour: int = 13) -> datetime:
@@ -38,7 +32,7 @@ def at(day: int, hour: int = 13) -> datetime:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path)
+    return Registry(tmp_path, trial=lambda directory: None)
 
 
 @pytest.fixture

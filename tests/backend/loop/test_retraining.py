@@ -143,6 +143,7 @@ def test_new_labels_grow_the_head_and_people_may_overrule_the_gate(
     assert result.reason.startswith("--promote always; the gate: ")
 
 
+@pytest.mark.slow
 def test_a_label_that_stands_for_several_classes_keeps_them_apart(
     registry: Registry, write_export: WriteExport
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_label_that_stands_for_several_classes_keeps_them_apart(
     assert (old == new).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_what_no_project_is_served_may_lose_classes_but_what_one_uses_stays(
     registry: Registry, write_export: WriteExport
 ) -> None:
@@ -201,6 +203,7 @@ def test_the_first_version_needs_no_other(tmp_path: Path, write_export: WriteExp
     assert result.report.is_file()
 
 
+@pytest.mark.slow
 def test_a_fresh_start_has_no_parent(registry: Registry, write_export: WriteExport) -> None:
     result = retrain(
         write_export("fresh", maps(0, 8)), registry, plan(fresh=True, effort="full", overrides={**PLAIN, "epochs": 1})

@@ -128,7 +128,8 @@ def found(registry: Registry, *arguments: str) -> dict[str, Any]:
 
 
 def test_the_wrong_label_comes_first(registry: Registry, studio: Reviewed, tmp_path: Path) -> None:
-    values = found(registry, "--report", str(tmp_path / "found"))
+    public = "https://labels.example.com/studio/"
+    values = found(registry, "--report", str(tmp_path / "found"), "--studio-public-url", public)
     assert values["versions"] == {registry.serving(): 4}
     assert values["tasks"][0]["task"] == WRONG
     first, *others = values["tasks"]
@@ -140,6 +141,8 @@ def test_the_wrong_label_comes_first(registry: Registry, studio: Reviewed, tmp_p
     page = (tmp_path / "found" / "report.html").read_text()
     assert page.count("<img") == 3 * len(TASKS)
     assert f"task {WRONG}" in page
+    assert f'<a href="https://labels.example.com/studio/projects/5/data?task={WRONG}">' in page
+    assert studio.url not in page
     assert "looks like" in page
     kept = json.loads((tmp_path / "found" / "report.json").read_text())
     assert kept["tasks"] == values["tasks"]

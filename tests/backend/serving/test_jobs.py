@@ -15,12 +15,10 @@ import pytest
 
 from maskloop_backend.loop.queue import JobQueue
 from maskloop_backend.loop.worker import Studio
-from maskloop_backend.model.bundle import Bundle
-from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_backend.serving.rollouts import Rollouts
 from maskloop_converters.samples import LabelSet
+from versions import write_version
 
 from ..studio.studio import LEGACY, FakeStudio, handler
 
@@ -224,10 +222,9 @@ def test_a_rollout_that_failed_is_done_later(studio: FakeStudio, tmp_path: Path)
 
 
 def test_a_rollout_of_a_version_that_is_not_served_any_more_is_dropped(studio: FakeStudio, tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
-    architecture = Architecture(2, "small", head=False)
+    registry = Registry(tmp_path, trial=lambda directory: None)
     labels = LabelSet.from_names(["sky", "road"])
-    old, new = (registry.add(Bundle.create(build_fcn(architecture), architecture, labels)) for _ in range(2))
+    old, new = (write_version(registry, weights, labels).version for weights in (b"old", b"new"))
     for version in (old, new):
         registry.promote(version)
     queue = JobQueue(tmp_path)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
 
+from maskloop_backend.serving import schemas
 from maskloop_backend.serving.auth import Credentials
 from maskloop_backend.serving.openapi import document
 
@@ -62,3 +64,11 @@ def test_two_servers_count_apart(start: Any, image_uri: Any) -> None:
     one.predict([image_uri()])
     assert one.metric("maskloop_tasks_total", outcome="predicted") == 1
     assert other.metric("maskloop_tasks_total", outcome="predicted") == 0
+
+
+def test_fields_that_name_models_are_no_trouble_to_older_pydantic() -> None:
+    """Before 2.10 the whole namespace model_ is protected: a warning at the first import."""
+    found = [one for one in vars(schemas).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    named = [one for one in found if any(name.startswith("model_") for name in one.model_fields)]
+    assert {one.__name__ for one in named} >= {"SetupResponse", "HealthResponse"}
+    assert all(one.model_config.get("protected_namespaces") == () for one in named)

@@ -86,7 +86,8 @@ def registry(tmp_path: Path) -> Registry:
     found = Registry(tmp_path / "home", trial=lambda directory: None)
     for number, miou in ((1, 0.5), (2, 0.75)):
         metrics = {"holdout_miou": miou, "pixel_accuracy": 0.9, "gate": {"promote": True, "reason": HOSTILE}}
-        version = write_version(found, number, LabelSet.from_names(["road", "car"]), metrics=metrics)
+        labels, created = LabelSet.from_names(["road", "car"]), f"2026-11-{number:02}T10:00:00Z"
+        version = write_version(found, b"%d" % number, labels, created=created, metrics=metrics).version
         found.promote(version, reason=f"because {HOSTILE}")
     return found
 
@@ -265,3 +266,15 @@ def test_pictures_of_the_last_predictions(start: Any, image_uri: Any) -> None:
         assert picture.body[:2] == b"\xff\xd8"
     for path in ("/page/pictures/99/overlay", "/page/pictures/1/else"):
         assert client.request("GET", path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("public", "opened"),
+    [(None, "http://label-studio:8080"), ("https://labels.example.com", "https://labels.example.com")],
+)
+def test_tasks_are_linked_to_where_people_open_them(
+    start: Any, image_uri: Any, public: str | None, opened: str
+) -> None:
+    client = start(studio_url="http://label-studio:8080", studio_public_url=public)
+    client.predict([image_uri()])
+    assert f"{opened}/projects/5/data?task=0" in look(client).links

@@ -14,14 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from maskloop_backend.inference.prediction import Prediction, Segmenter
-from maskloop_backend.model.bundle import Bundle
-from maskloop_backend.model.config import Architecture
-from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry import Registry
 from maskloop_backend.registry.history import Served
 from maskloop_backend.serving import models
 from maskloop_converters.codecs import studio_rle
 from maskloop_converters.samples import LabelSet
+from versions import write_version
 
 HEIGHT, WIDTH = 20, 30
 
@@ -66,11 +64,9 @@ class Source:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    registry = Registry(tmp_path / "home")
-    architecture = Architecture(backbone="small", classes=2, head=False, upsampling="per_class")
-    labels = LabelSet.from_names(["road", "car"])
-    for _ in range(2):
-        registry.add(Bundle.create(build_fcn(architecture), architecture, labels))
+    registry = Registry(tmp_path / "home", trial=lambda directory: None)
+    for weights in (b"one", b"other"):
+        write_version(registry, weights, LabelSet.from_names(["road", "car"]))
     registry.promote(registry.versions()[0])
     return registry
 

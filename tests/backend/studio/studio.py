@@ -47,6 +47,7 @@ class FakeStudio:
         legacy: whether legacy tokens are taken.
         half_made: a new connection is stored, and then refused with 403.
         served: version that the backend serves; '' for none.
+        loading: how many more times the backend says that its model is loading; until then it predicts nothing.
         lost: tasks whose images fail: they never get a prediction.
         labelled: tasks with all annotations that they need.
         half_labelled: tasks with one of two.
@@ -73,6 +74,7 @@ class FakeStudio:
     connections: list[dict[str, Any]] = field(default_factory=list)
     webhooks: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[int] = field(default_factory=list)
+    loading: int = 0
     lost: set[int] = field(default_factory=set)
     labelled: set[int] = field(default_factory=set)
     half_labelled: set[int] = field(default_factory=set)
@@ -197,7 +199,7 @@ class FakeStudio:
                 return 200, {"id": int(number), "data": {"image": f"/data/upload/5/{number}.png"}}
             case "POST", ["api", "dm", "actions"]:
                 chosen = body["selectedItems"]["included"] or self.tasks
-                new = [(task, self.served) for task in chosen if task not in self.lost]
+                new = [(task, self.served) for task in chosen if task not in self.lost and not self.loading]
                 self.predictions += [pair for pair in new if pair not in self.predictions]
                 return 200, {"processed_items": len(chosen), "detail": f"Retrieved {len(chosen)} predictions"}
             case "GET", ["api", "ml"]:
@@ -286,6 +288,11 @@ def handler(studio: FakeStudio) -> type[BaseHTTPRequestHandler]:
             if url.path == "/backend/setup":
                 said = {"model_version": studio.served, "missing_labels": [], "unused_labels": []}
                 self._send(*(studio.setup or (200, "OK", json.dumps(said).encode())))
+                return
+            if url.path == "/backend/health":
+                said = {"status": "UP", "model": "loading" if studio.loading else "ready"}
+                studio.loading = max(0, studio.loading - 1)
+                self._send(200, "OK", json.dumps(said).encode())
                 return
             if url.path == "/backend/predict":
                 tasks = {task["id"] for task in body["tasks"]} if body else set()

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from maskloop_backend.cli.main import cli
+from maskloop_backend.studio.backend import await_model
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.connect import CHUNK, connect
 from maskloop_backend.studio.doctor import examine
@@ -100,6 +101,20 @@ def test_a_backend_without_a_model_is_an_error_with_its_reason(studio: FakeStudi
 def test_tasks_whose_image_failed_are_counted_as_such(studio: FakeStudio, client: StudioClient) -> None:
     studio.lost = {103, 104}
     assert connect(client, 5, studio.backend).tasks_with_predictions == 38
+
+
+def test_predictions_are_fetched_once_the_model_is_loaded(
+    studio: FakeStudio, client: StudioClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskloop_backend.studio.backend._LOAD_INTERVAL", 0.0)
+    studio.loading = 3
+    assert connect(client, 5, studio.backend).tasks_with_predictions == 40
+
+
+def test_a_model_that_never_loads_is_not_waited_for_without_end(studio: FakeStudio) -> None:
+    studio.loading = 100_000
+    await_model(studio.backend, None, patience=0.05, interval=0.001)
+    assert 0 < studio.loading < 100_000
 
 
 def test_no_task_means_no_retrieval(studio: FakeStudio, client: StudioClient) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,28 @@ def dataset(scenes: Path) -> Dataset:
     return read_source(scenes)[0]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A training that nothing stopped.
+
+    Attributes:
+        registry: where its version is.
+        result: what it returned.
+        bundle: the version.
+    """
+
+    registry: Registry
+    result: TrainingResult
+    bundle: Bundle
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Trained:
+    registry = Registry(tmp_path_factory.mktemp("whole"))
+    result = train(read_source(scenes)[0], QUICK, registry)
+    return Trained(registry, result, registry.load(result.version))
+
+
 def without(dataset: Dataset, labels: set[int]) -> Iterator[Sample]:
     """Yield samples without the regions of some labels."""
     for sample in dataset:
@@ -95,9 +117,8 @@ def test_it_learns_four_scenes_by_heart(tmp_path: Path, dataset: Dataset) -> Non
     assert losses == sorted(losses, reverse=True)
 
 
-def test_the_version_holds_what_was_measured(tmp_path: Path, dataset: Dataset) -> None:
-    result = train(dataset, QUICK, Registry(tmp_path))
-    bundle = Registry(tmp_path).load(result.version)
+def test_the_version_holds_what_was_measured(dataset: Dataset, whole: Trained) -> None:
+    result, bundle = whole.result, whole.bundle
     assert bundle.labels == dataset.labels
     assert bundle.record.metrics["holdout_miou"] == result.best.miou
     assert TrainingSettings.from_json(bundle.record.settings) == QUICK.resolved()
@@ -107,23 +128,25 @@ def test_the_version_holds_what_was_measured(tmp_path: Path, dataset: Dataset) -
     matrix = evaluate(bundle.model, Examples(held_out, dataset.labels))
     assert matrix.miou() == pytest.approx(result.best.miou, abs=1e-6)
     assert result.best.miou == max(evaluation.miou for evaluation in result.history)
-    assert not list((tmp_path / "training").iterdir())
+    assert not list((whole.registry.home / "training").iterdir())
 
 
-@pytest.mark.parametrize(("after", "stopped"), [(1, 2), (3, 4), (4, 4)])
+@pytest.mark.parametrize(
+    ("after", "stopped"),
+    [(1, 2), pytest.param(3, 4, marks=pytest.mark.slow), pytest.param(4, 4, marks=pytest.mark.slow)],
+)
 def test_resuming_gives_the_same_weights_as_never_stopping(
-    tmp_path: Path, dataset: Dataset, after: int, stopped: int
+    tmp_path: Path, dataset: Dataset, whole: Trained, after: int, stopped: int
 ) -> None:
     """Two steps an epoch: in the middle of the first, in the second, and between two epochs."""
-    whole = train(dataset, QUICK, Registry(tmp_path / "whole"))
-    registry = Registry(tmp_path / "parts")
+    registry = Registry(tmp_path)
     with pytest.raises(TrainingInterrupted, match=f"stopped after {stopped} of 6 steps.*--resume"):
         train(dataset, QUICK, registry, Stop(after))
     with pytest.raises(UnfinishedTrainingError, match="--resume goes on with it, --restart throws it away"):
         train(dataset, QUICK, registry)
     resumed = train(dataset, QUICK, registry, resume=True)
-    assert resumed.history == whole.history
-    models = [Registry(tmp_path / "whole").load(whole.version).model, registry.load(resumed.version).model]
+    assert resumed.history == whole.result.history
+    models = [whole.bundle.model, registry.load(resumed.version).model]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -182,10 +205,8 @@ def test_frozen_blocks_keep_their_weights(tmp_path: Path, dataset: Dataset) -> N
     assert (kernels[0][2] != kernels[1][2]).any()
 
 
-def test_the_same_training_gives_the_same_version(tmp_path: Path, dataset: Dataset) -> None:
-    settings = TrainingSettings(backbone="small", epochs=1, batch_size=2, crop=(64, 64))
-    names = [train(dataset, settings, Registry(tmp_path / place)).version for place in ("one", "other")]
-    assert names[0] == names[1]
+def test_the_same_training_gives_the_same_version(tmp_path: Path, dataset: Dataset, whole: Trained) -> None:
+    assert train(dataset, QUICK, Registry(tmp_path)).version == whole.result.version
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +273,7 @@ def test_the_best_weights_between_start_and_end_are_kept(
     assert (kernels[0] != kernels[1]).any()
 
 
+@pytest.mark.slow
 def test_the_backbone_learns_more_slowly_where_that_was_asked_for(
     tmp_path: Path, dataset: Dataset, parent: Bundle
 ) -> None:
@@ -272,6 +294,7 @@ def test_another_network_is_no_start(tmp_path: Path, dataset: Dataset, parent: B
         train(dataset, TrainingSettings(backbone="small", head=False), Registry(tmp_path), initial=parent)
 
 
+@pytest.mark.slow
 def test_too_little_memory_means_smaller_batches_and_then_a_clear_stop(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,12 +357,12 @@ def test_an_owner_has_one_unfinished_training_at_most(tmp_path: Path, dataset: D
     assert sorted(path.name.rpartition("-")[0] for path in (tmp_path / "training").iterdir()) == ["a", "a-b"]
 
 
-def test_it_logs_for_tensorboard(tmp_path: Path, dataset: Dataset) -> None:
-    train(dataset, QUICK, Registry(tmp_path))
-    (file,) = tmp_path.glob("tensorboard/small-*/events.out.tfevents.*")
+def test_it_logs_for_tensorboard(whole: Trained) -> None:
+    (file,) = whole.registry.home.glob("tensorboard/small-*/events.out.tfevents.*")
     assert file.stat().st_size > 500
 
 
+@pytest.mark.slow
 def test_a_zoom_is_kept_where_it_measures_better(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,9 +197,19 @@ def test_a_folder_of_masks_without_a_list(tmp_path: Path, masks: list[Any], name
     dataset = png.read(root)
     assert areas(dataset) == expected
     assert len(dataset.labels.labels) == names
-    assert "name them in a labels.txt beside, a name a line" in said(dataset)
+    assert "name them in a labels.txt in it, a name a line" in said(dataset)
     assert len(dataset.notes.lines()) == 1
     assert convert(root, tmp_path / "out", "png", verify=True).verified == len(masks)
+
+
+def test_masks_that_cannot_be_read_are_an_error_that_says_why(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (8, 6), 1).save(tmp_path / folder / "a.jpg")
+    with pytest.raises(
+        FormatError, match=r"has no mask that could be read: .*a\.jpg is a JPEG, .* save the masks as PNG"
+    ):
+        png.read(tmp_path)
 
 
 def test_colours_without_a_list_are_an_error_that_shows_them(tmp_path: Path) -> None:

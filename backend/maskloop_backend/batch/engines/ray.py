@@ -49,7 +49,7 @@ class RayEngine:
         try:
             ray.init(self.address, include_dashboard=None if self.address else False, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise EngineError(f"{self.title} cannot be used: {' '.join(str(error).split())[:300]}") from error
+            raise EngineError(f"{self.title} cannot be used: {_reason(error)}") from error
         try:
             yield from self._run(ray, work, shards, tick)
         finally:
@@ -58,40 +58,57 @@ class RayEngine:
     def _run(self, ray: Any, work: Any, shards: Sequence[Any], tick: Tick) -> Iterator[tuple[Any, Any]]:
         cores = int(ray.cluster_resources().get("CPU", 1))
         count = min(len(shards), self.actors or max(1, cores // self.threads))
-        actor = ray.remote(_Actor).options(num_cpus=self.threads, num_gpus=self.gpus, max_restarts=-1)
+        actor = ray.remote(_Actor).options(num_cpus=self.threads, num_gpus=self.gpus)
         shared = ray.put(work)
-        idle = [actor.remote(shared, self.threads) for _ in range(count)]
-        waiting = deque((number, shard) for number, shard in enumerate(shards))
-        running: dict[Any, tuple[Any, tuple[int, Any]]] = {}
+        waiting = deque(enumerate(shards))
+        # by what each worker was asked last: its shard, None where it was asked whether it is there
+        asked: dict[Any, tuple[Any, tuple[int, Any] | None]] = {}
         deaths: dict[int, int] = {}
-        while waiting or running:
-            while waiting and idle:
-                given, worker = waiting.popleft(), idle.pop()
-                running[worker.label.remote(given[1])] = (worker, given)
-            done, _ = ray.wait(list(running), num_returns=1)
+        unfinished = len(shards)
+        unready = 0
+
+        def begin() -> None:
+            worker = actor.remote(shared, self.threads)
+            asked[worker.ready.remote()] = (worker, None)
+
+        for _ in range(count):
+            begin()
+        while unfinished:
+            # a worker that has no node yet, or none any more, has no shard: the others get through all of them
+            done, _ = ray.wait(list(asked), num_returns=1)
             for reference in done:
-                worker, given = running.pop(reference)
+                worker, given = asked.pop(reference)
                 try:
                     kind, said = ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    # its process or its node died; the actor is begun again elsewhere, or another one is
-                    deaths[given[0]] = deaths.get(given[0], 0) + 1
+                    # its process or its node died
                     with suppress(Exception):
                         ray.kill(worker)
-                    idle.append(actor.remote(shared, self.threads))
-                    if deaths[given[0]] >= 2 * ATTEMPTS:
-                        yield given[1], Lost(f"its worker died {deaths[given[0]]} times ({type(error).__name__})")
+                    if given is None:
+                        unready += 1
+                        if unready >= 2 * ATTEMPTS * count:
+                            raise EngineError(f"workers end before they are ready: {_reason(error)}") from error
                     else:
-                        waiting.appendleft(given)
+                        deaths[given[0]] = deaths.get(given[0], 0) + 1
+                        if deaths[given[0]] >= 2 * ATTEMPTS:
+                            unfinished -= 1
+                            yield given[1], Lost(f"its worker died {deaths[given[0]]} times ({type(error).__name__})")
+                        else:
+                            waiting.appendleft(given)
+                    begin()
                     continue
+                unready = 0
                 if kind == "storage":
                     raise StorageError(said)
                 if kind == "begin":
                     raise EngineError(said)
-                idle.append(worker)
-                items = getattr(given[1], "items", ())
-                tick(len(items))
-                yield given[1], (said if kind == "done" else Lost(said))
+                if waiting:
+                    following = waiting.popleft()
+                    asked[worker.label.remote(following[1])] = (worker, following)
+                if given is not None:
+                    unfinished -= 1
+                    tick(len(getattr(given[1], "items", ())))
+                    yield given[1], (said if kind == "done" else Lost(said))
 
 
 class _Actor:
@@ -102,6 +119,10 @@ class _Actor:
             os.environ[name] = str(threads)
         self._work, self._threads = work, threads
         self._function: Callable[[Any, Tick], Any] | None = None
+
+    def ready(self) -> tuple[str, Any]:
+        """Say that there is a node for it."""
+        return "ready", None
 
     def label(self, shard: Any) -> tuple[str, Any]:
         """Return ('done', result), or what failed and why."""
@@ -124,3 +145,13 @@ def _ray() -> Any:
     except ImportError as error:
         raise EngineError("Ray is not installed: pip install 'maskloop[ray]'") from error
     return ray
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a cluster cannot be used, and what helps where it asks for a token."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "AuthenticationError" in f"{type(cause).__name__}: {cause}":
+            return "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where the one in ~/.ray is another"
+        cause = cause.__cause__
+    return " ".join(str(error).split())[:300]

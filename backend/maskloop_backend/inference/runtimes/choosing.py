@@ -72,7 +72,7 @@ def choose(
         precision: what to compute in; 'auto' is float32, or bfloat16 where the processor has it and it is faster, or int8
             where the version has it, it costs little and is the fastest.
         threads: of OpenVINO; None takes all cores. TensorFlow's are set for a whole process, before it is imported.
-        repeatable: an image's answer does not depend, by rounding, on which others were predicted before.
+        repeatable: an image's answer does not depend, by rounding, on what was predicted before the runtime's stretch.
 
     Raises:
         DataError: no such runtime or precision, or int8 of a version that has none, or of Keras.
@@ -82,15 +82,13 @@ def choose(
     if name not in ("auto", "keras", "openvino"):
         raise DataError(f"there is no runtime {name!r}; there are: auto, keras, openvino")
     if name == "openvino" and (precision != "auto" or not _may_quantize(bundle)):
-        return Choice(
-            OpenVinoRuntime(bundle, precision=precision, threads=threads, by_size=not repeatable), "asked for"
-        )
+        return Choice(OpenVinoRuntime(bundle, precision=precision, threads=threads, repeatable=repeatable), "asked for")
     if precision == "int8":
         # nothing else computes in it
         if name == "keras":
             KerasRuntime(bundle, precision=precision)
         return Choice(
-            OpenVinoRuntime(bundle, precision=precision, threads=threads, by_size=not repeatable), "int8 was asked for"
+            OpenVinoRuntime(bundle, precision=precision, threads=threads, repeatable=repeatable), "int8 was asked for"
         )
     key = (bundle.record.architecture, name, precision, _may_quantize(bundle), repeatable)
     with _choosing:
@@ -165,7 +163,7 @@ def _made(bundle: Bundle, candidate: _Candidate, threads: int | None, repeatable
     name, precision = candidate
     if name == "keras":
         return KerasRuntime(bundle, precision=precision)
-    return OpenVinoRuntime(bundle, precision=precision, threads=threads, by_size=not repeatable)
+    return OpenVinoRuntime(bundle, precision=precision, threads=threads, repeatable=repeatable)
 
 
 def _title(name: str, precision: str) -> str:

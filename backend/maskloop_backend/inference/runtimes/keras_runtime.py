@@ -58,6 +58,9 @@ class KerasRuntime:
     def prepare(self, batch: int, height: int, width: int) -> None:
         """Do nothing: TensorFlow has one graph for all sizes, JAX compiles each at its first use; see the protocol."""
 
+    def start_stretch(self) -> None:
+        """Do nothing: an image has one graph, whatever came before; see the protocol."""
+
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
         """Return class index and confidence of every pixel, see the protocol."""
         index, confidence = self._labels(images)

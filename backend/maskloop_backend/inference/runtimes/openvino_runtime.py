@@ -43,6 +43,8 @@ _SIZES_BYTES = 128 << 20
 # A size is compiled when it comes for this time, which costs as much as 10 to 40 predictions; anew only after twice as many
 # since: many sizes that take turns must not be compiled all the time.
 _USES = 8
+# The same where answers must be repeatable, in every stretch anew: what was compiled for one stretch is there for the next.
+_USES_IN_STRETCH = 3
 # Sizes whose uses are counted.
 _COUNTED = 256
 # Logits that may be interpolated as a whole: 64 MB in float32.
@@ -81,7 +83,8 @@ class OpenVinoRuntime:
         precision: 'bfloat16' only helps where the processor has it; 'auto' looks. 'int8' is for versions that were
             quantised.
         threads: to compute with; None takes all cores.
-        by_size: give sizes that keep coming a graph of their own, which may round otherwise than the one for all sizes.
+        repeatable: which sizes get a graph of their own, which may round otherwise than the one for all sizes, depends on
+            what came since :meth:`start_stretch` alone.
 
     Raises:
         DataError: no such precision, or int8 of a version that has none.
@@ -92,7 +95,7 @@ class OpenVinoRuntime:
     static_shapes = False
 
     def __init__(
-        self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None, by_size: bool = True
+        self, bundle: Bundle, *, precision: Precision = "auto", threads: int | None = None, repeatable: bool = False
     ) -> None:
         checked(precision)
         if precision == "int8" and bundle.int8 is None:
@@ -113,13 +116,18 @@ class OpenVinoRuntime:
         # only resized images of rare sizes need logits, and weights would be in memory twice
         self._logits: _Compiled | None = None
         self._first = threading.Lock()
-        self._by_size = _BySize(min(_SIZES, _SIZES_BYTES // max(1, weight_bytes(self._scores))) if by_size else 0)
+        most = min(_SIZES, _SIZES_BYTES // max(1, weight_bytes(self._scores)))
+        self._by_size = _BySizeInStretch(most) if repeatable else _BySize(most)
         self._enlarge = Enlarging(bundle.record.architecture.classes)
 
     def prepare(self, batch: int, height: int, width: int) -> None:
         """Compile for a size, see the protocol."""
         shape = (batch, height, width)
         self._by_size.prepare(shape, lambda: self._own_labels(shape))
+
+    def start_stretch(self) -> None:
+        """Count sizes anew, see the protocol."""
+        self._by_size.start_stretch()
 
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
         """Return class index and confidence of every pixel, see the protocol."""
@@ -195,6 +203,9 @@ class _BySize:
             if self._most and key not in self._kept:
                 self._keep(key, make())
 
+    def start_stretch(self) -> None:
+        """Do nothing: whatever came counts."""
+
     def _keep(self, key: Hashable, made: _Compiled) -> _Compiled:
         with self._changing:
             uses, _ = self._uses.pop(key, (0, _USES))
@@ -203,6 +214,56 @@ class _BySize:
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return made
+
+
+class _BySizeInStretch:
+    """Graphs that are compiled for one size, where the answers of a stretch must not depend on what was before it.
+
+    A size has its graph from its third use in the stretch on, the first few sizes that come so far; whether it was compiled
+    before makes no difference but in time.
+
+    Args:
+        most: graphs that are kept, and sizes of a stretch that have one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, _Compiled] = OrderedDict()
+        # of this stretch: uses, and the sizes that have a graph of their own
+        self._uses: dict[Hashable, int] = {}
+        self._chosen: set[Hashable] = set()
+        self._changing = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], _Compiled]) -> _Compiled | None:
+        """Count a use of a size and return its graph, None where it has none in this stretch."""
+        with self._changing:
+            if key not in self._chosen:
+                self._uses[key] = self._uses.get(key, 0) + 1
+                if self._uses[key] < _USES_IN_STRETCH or len(self._chosen) >= self._most:
+                    return None
+            return self._choose(key, make)
+
+    def prepare(self, key: Hashable, make: Callable[[], _Compiled]) -> None:
+        """Let a size have its graph in this stretch, from now on."""
+        with self._changing:
+            if key in self._chosen or len(self._chosen) < self._most:
+                self._choose(key, make)
+
+    def start_stretch(self) -> None:
+        """Forget which sizes came; what is compiled stays."""
+        with self._changing:
+            self._uses.clear()
+            self._chosen.clear()
+
+    def _choose(self, key: Hashable, make: Callable[[], _Compiled]) -> _Compiled:
+        self._chosen.add(key)
+        if key not in self._kept:
+            # those of this stretch were used last: the one that goes is of another
+            if len(self._kept) >= self._most:
+                self._kept.popitem(last=False)
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
 
 class _Compiled:

@@ -44,6 +44,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def start_stretch(self) -> None:
+        """Begin a stretch of images: what a repeatable runtime answers to them does not depend on what came before."""
+        ...
+
     def labels(self, images: NDArray[np.uint8]) -> LabelMaps:
         """Return class index and confidence of every pixel.
 

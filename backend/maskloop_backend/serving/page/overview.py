@@ -16,6 +16,7 @@ from ...loop.queue import Job, JobQueue
 from ...loop.worker import describe, log_tail
 from ...registry.history import Served, Serving
 from ...registry.store import Registry
+from ...studio.links import project_page
 from ...web import charts
 from ..models import Models
 from ..observing import Observer
@@ -42,8 +43,8 @@ class Overview:
         observer: knows what became of predictions.
         gallery: of predicted images.
         tokens: of the page's forms.
-        studio_url: the operator's Label Studio, that tasks are linked to; None: nothing is linked, as anybody who may call
-            /setup could say where.
+        studio_url: the operator's Label Studio as browsers call it, that tasks are linked to; None: nothing is linked, as
+            anybody who may call /setup could say where.
     """
 
     def __init__(
@@ -226,7 +227,7 @@ class Overview:
             project.isascii() and project.isdigit() and task.isascii() and task.isdigit()
         ):
             return None
-        return f"{self._studio_url}/projects/{project}/data?task={task}"
+        return f"{project_page(self._studio_url, project)}?task={task}"
 
 
 def _why(serving: Serving) -> str:

@@ -67,6 +67,12 @@ def counts_of(segmentation: Any, height: int, width: int, where: str) -> tuple[C
     return union, len(segmentation) - len(pieces)
 
 
+def polygon_counts(points: list[float], height: int, width: int, where: str) -> bytes:
+    """Return the counts of one polygon, x, y, x, y, ... of three points or more."""
+    counts: bytes = pycoco.frPyObjects([_polygon(points, height, width, where)], height, width)[0]["counts"]
+    return counts
+
+
 def masks_of(counts: list[Counts], height: int, width: int) -> RunList:
     """Return the masks of all counts, in C order."""
     return coco_rle.decode(counts, height, width).reordered("C")
@@ -139,10 +145,9 @@ def _polygon(points: Any, height: int, width: int, where: str) -> list[float]:
         values = np.full(2, np.nan)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise FormatError(f"{where}: a polygon's coordinates must be finite numbers, received {points!r:.80}")
-    limits = np.array([width, height] * (values.size // 2))
-    outside = (values < -limits) | (values > 2 * limits)
-    if outside.any():
-        far = values[outside][0]
+    pairs, limits = values.reshape(-1, 2), np.array([width, height])
+    if (pairs.min(axis=0) < -limits).any() or (pairs.max(axis=0) > 2 * limits).any():
+        far = pairs[(pairs < -limits) | (pairs > 2 * limits)][0]
         raise FormatError(f"{where}: the coordinate {far:g} of a polygon is far outside its {width} x {height} image")
     checked: list[float] = values.tolist()
     return checked

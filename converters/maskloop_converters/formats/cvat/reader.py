@@ -275,7 +275,7 @@ class _Part:
     ) -> tuple[list[Region], RunList]:
         """Return the shapes that are areas, in drawing order."""
         ids = {label.name: label.id for label in self.labels.labels}
-        found: list[tuple[int, Region, Stored | RunList]] = []
+        found: list[tuple[int, Region, Stored | bytes | RunList]] = []
         for number, shape in enumerate(image, 1):
             place = f"{where}, {shape.tag[:20]} {number}"
             if shape.tag in OTHERS:

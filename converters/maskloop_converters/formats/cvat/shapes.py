@@ -14,7 +14,7 @@ from ...codecs import cvat_rle
 from ...codecs.polygons import ellipse, filled
 from ...errors import CodecError, FormatError
 from ...masks import RunList
-from ..coco.segmentation import counts_of, masks_of
+from ..coco.segmentation import Counts, masks_of, polygon_counts
 
 #: Shapes that have an area.
 AREAS = ("mask", "polygon", "box", "ellipse")
@@ -45,25 +45,29 @@ class Stored:
         return found
 
 
-def decoded(shapes: Sequence[Stored | RunList], height: int, width: int) -> RunList:
-    """Return the masks of shapes, in their order."""
+def decoded(shapes: Sequence[Stored | bytes | RunList], height: int, width: int) -> RunList:
+    """Return the masks of shapes, in their order; bytes are COCO counts."""
+    kinds = [0 if isinstance(shape, Stored) else 1 if isinstance(shape, bytes) else 2 for shape in shapes]
     stored = [shape for shape in shapes if isinstance(shape, Stored)]
-    others = [shape for shape in shapes if not isinstance(shape, Stored)]
-    masks = cvat_rle.decode([shape.runs for shape in stored], [shape.box for shape in stored], height, width)
-    if not others:
-        return masks
-    places = iter(range(len(stored))), iter(range(len(stored), len(shapes)))
-    order = [next(places[not isinstance(shape, Stored)]) for shape in shapes]
-    return RunList.concatenate([masks, *others]).select(order)
+    counts: list[Counts] = [shape for shape in shapes if isinstance(shape, bytes)]
+    masks = [
+        cvat_rle.decode_checked([shape.runs for shape in stored], [shape.box for shape in stored], height, width),
+        masks_of(counts, height, width),
+        *(shape for shape in shapes if isinstance(shape, RunList)),
+    ]
+    place = [0, len(stored), len(stored) + len(counts)]
+    order = []
+    for kind in kinds:
+        order.append(place[kind])
+        place[kind] += 1
+    return RunList.concatenate(masks).select(order)
 
 
-def mask_of(shape: Element, height: int, width: int, where: str) -> RunList:
-    """Return the mask of a polygon, box or ellipse; FormatError says what is wrong with it."""
+def mask_of(shape: Element, height: int, width: int, where: str) -> bytes | RunList:
+    """Return the mask of a polygon (as COCO counts), box or ellipse; FormatError says what is wrong with it."""
     try:
         if shape.tag == "polygon":
-            points = _points(shape.get("points"), where)
-            counts, _ = counts_of([points.ravel().tolist()], height, width, where)
-            return masks_of([counts], height, width)
+            return polygon_counts(_points(shape.get("points"), where), height, width, where)
         angle = math.radians(_number(shape, "rotation", where, 0.0))
         if shape.tag == "ellipse":
             cx, cy, rx, ry = (_number(shape, key, where) for key in ("cx", "cy", "rx", "ry"))
@@ -81,7 +85,7 @@ def mask_of(shape: Element, height: int, width: int, where: str) -> RunList:
 
 def _runs(text: str | None, where: str) -> NDArray[np.int64]:
     try:
-        runs = np.array((text or "").split(","), np.int64)
+        runs = np.array([int(number) for number in (text or "").split(",")], np.int64)
     except (ValueError, OverflowError):
         raise FormatError(f"{where}: rle is a list of whole numbers, received {text!r:.80}") from None
     if runs.size > _LONGEST:
@@ -89,13 +93,16 @@ def _runs(text: str | None, where: str) -> NDArray[np.int64]:
     return runs
 
 
-def _points(text: str | None, where: str) -> NDArray[np.float64]:
-    pairs: Sequence[str] = (text or "").split(";")
+def _points(text: str | None, where: str) -> list[float]:
+    """Return x, y, x, y, ..."""
+    pairs = (text or "").split(";")
+    points: list[float] = []
     try:
-        points = np.array([pair.split(",") for pair in pairs], np.float64)
+        if len(pairs) > 2 and all(pair.count(",") == 1 for pair in pairs):
+            points = [float(number) for pair in pairs for number in pair.split(",")]
     except ValueError:
-        points = np.zeros(0)
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+        points = []
+    if not points:
         raise FormatError(f"{where}: a polygon is three points or more, x,y;x,y;..., received {text!r:.80}")
     return points
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...codecs.boxed import Boxes
 from ...errors import FormatError
 from ...masks import RunList
 from ...options import ImagesFrom, LabelsFrom, PartName
@@ -23,7 +24,7 @@ from ..label_files import find_label_file, read_labels, with_roles
 from ..labels import label_names
 from ..parts import SKIPPED, assemble
 from ..records import attributes, check_labels, image_size, whole_number
-from .shapes import AREAS, mask_of
+from .shapes import AREAS, add_mask
 
 LABELS, OWN = "labels.json", "labelme"
 SHAPES_SKIPPED = "shapes skipped"
@@ -189,9 +190,10 @@ class _Part:
         ref, info = self._image(file, document, own, elsewhere, where)
         size = self._size(document, info, where)
         if "regions" in own:
-            masks = [mask_of(shape, *size, f"{where}, shape {k}") for k, shape in enumerate(shapes)]
-            every = RunList.concatenate([RunList.empty(*size), *masks])
-            regions, runs = restored(own["regions"], every, size, where)
+            masks = Boxes(*size)
+            for k, shape in enumerate(shapes):
+                add_mask(masks, shape, *size, f"{where}, shape {k}")
+            regions, runs = restored(own["regions"], masks.masks(), size, where)
         else:
             regions, runs = self._shapes(shapes, size, where, policy)
         sample_id = own.get("id", file.relative_to(self.root).with_suffix("").as_posix())
@@ -250,7 +252,7 @@ class _Part:
         """Return the shapes that are areas; those of one label and group are one region, where the first of them stands."""
         ids = {name: label_id for label_id, name in label_names(self.labels).items()}
         regions: list[Region] = []
-        masks = [RunList.empty(*size)]
+        masks = Boxes(*size)
         groups: list[int] = []
         of_group: dict[tuple[int, int], int] = {}
         for number, shape in enumerate(shapes, 1):
@@ -264,7 +266,7 @@ class _Part:
                 label = shape.get("label")
                 if not isinstance(label, str) or label not in ids:
                     raise FormatError(f"{place}: no label is named {label!r:.80}; there are: {', '.join(ids)}")
-                mask = mask_of(shape, *size, place)
+                add_mask(masks, shape, *size, place)
                 group = shape.get("group_id")
                 key = None
                 if isinstance(group, int) and not isinstance(group, bool) and 0 <= group < 1 << 32:
@@ -274,6 +276,5 @@ class _Part:
                     told = {name: shape[name] for name in ("description", "flags") if shape.get(name)}
                     instance = number if key is None else key[1]
                     regions.append(Region(ids[label], instance=instance, attributes=told))
-                masks.append(mask)
                 groups.append(at)
-        return regions, RunList.concatenate(masks).union(groups, len(regions))
+        return regions, masks.masks(groups, len(regions))

@@ -32,11 +32,11 @@ _NOT_DRAWN = "polygons that Cityscapes draws into no mask"
 
 def painted(
     path: Path, size: tuple[int, int] | None, where: str, labels: LabelSet, notes: Tally
-) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint32], list[tuple[int, int]]]:
     """Return which of a file's polygons each pixel shows, and of each of them its label and object.
 
-    uint32 (H, W), an index into the list of (label id, number of the object from 1, or 0 for none); the first of the list is
-    what no polygon covers.
+    uint8 (H, W), or uint32 where that is too small, an index into the list of (label id, number of the object from 1, or 0
+    for none); the first of the list is what no polygon covers.
 
     Args:
         path: the file.
@@ -60,7 +60,7 @@ def painted(
     if not isinstance(objects, list) or not all(isinstance(record, dict) for record in objects):
         raise FormatError(f"{where}: objects must be a list of objects, received {objects!r:.80}")
     by_name = {label.name: label for label in labels.labels}
-    canvas = Image.new("I", (width, height))
+    canvas = Image.new("L" if len(objects) < 256 else "I", (width, height))
     draw = ImageDraw.Draw(canvas)
     keys = [(labels.fill_id, 0)]
     counted: Counter[str] = Counter()
@@ -81,9 +81,10 @@ def painted(
         if not is_group and (label.name in CITYSCAPES_THINGS if label.thing is None else label.thing):
             counted[label.name] += 1
             number = counted[label.name]
-        draw.polygon([(x, y) for x, y in points.tolist()], fill=len(keys))
+        draw.polygon(points.ravel().tolist(), fill=len(keys))
         keys.append((label.id, number))
-    return np.asarray(canvas).astype(np.uint32), keys
+    shown = np.asarray(canvas)
+    return (shown if shown.dtype == np.uint8 else shown.astype(np.uint32)), keys
 
 
 def _label_of(name: Any, by_name: dict[str, Label], where: str) -> tuple[Label | None, bool]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...codecs import png
@@ -82,8 +82,11 @@ class Entry:
 class Packed(Protocol):
     """Masks whose channels hold classes and objects at once."""
 
-    def unpack(self, image: png.PngImage, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the class and the number of the object at each pixel, 0 for none: int64 (H, W) each."""
+    def keys(self, image: png.PngImage, where: str) -> NDArray[Any]:
+        """Return what each pixel's channels hold as one number: unsigned (H, W)."""
+
+    def meant(self, keys: list[int]) -> list[tuple[int, int]]:
+        """Return the class and the number of the object, 0 for none, of all numbers that an image holds, ascending."""
 
     def named(self, root: Path, listed: LabelList | None, masks: list[Path], notes: Tally) -> LabelSet:
         """Return the classes, by a list if there is one."""
@@ -206,16 +209,28 @@ def _by_key(
     root: Path, suffixes: Iterable[str], key_of: Callable[[str], str | None], *, once: bool = True
 ) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")) if root.is_dir() else ():
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+    for name in _files(root):
+        body, suffix = os.path.splitext(name)  # noqa: PTH122 - a path of each file takes most of the time
+        if suffix.lower() not in suffixes:
             continue
-        key = key_of(path.relative_to(root).with_suffix("").as_posix())
+        key = key_of(body)
         if key is None:
             continue
+        path = root / name
         if key in found and once:
             raise FormatError(f"{path} and {found[key].name} differ in their extension only; which one is {key!r}?")
         found[key] = path
     return found
+
+
+def _files(root: Path) -> list[str]:
+    """Return the files below a folder as posix paths in it, those that begin with a dot left out, in the order of paths."""
+    found = []
+    for folder, _, names in os.walk(root):
+        below = os.path.relpath(folder, root).replace(os.sep, "/")
+        begin = "" if below == "." else f"{below}/"
+        found += [begin + name for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda name: name.split("/"))
 
 
 def holds_masks(folder: Path) -> bool:

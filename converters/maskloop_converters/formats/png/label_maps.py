@@ -6,6 +6,7 @@ two readings are possible and differ, nothing is guessed: that is an error which
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import _runs
 from ...codecs import png
 from ...errors import CodecError, FormatError
 from ...masks import RunList
@@ -140,33 +142,49 @@ class Decoder:
         """
         classes = self._label_map(path, size, where)
         image = read_pixels(instances, where, (classes.shape[0], classes.shape[1]))
-        first = 0
-        if image.depth == 16:
-            numbers = image.indices()
-            told = numbers >= divisor if divisor == _DIVISOR else numbers % divisor >= least
-            numbers = np.where(told, numbers % divisor + 1, 0)
-            first = 1
-        else:
-            numbers = _object_numbers(image)
-        return self._told_apart(classes, numbers, first)
+        if image.depth != 16:
+            return self._told_apart(classes, _object_numbers(image), 0)
+
+        def number(value: int) -> int:
+            told = value >= divisor if divisor == _DIVISOR else value % divisor >= least
+            return value % divisor + 1 if told else 0
+
+        return self._told_apart(classes, image.indices(), 1, number)
 
     def packed(
         self, path: MaskSource, packed: Packed, size: tuple[int, int] | None, where: str
     ) -> tuple[list[Region], RunList]:
         """Return a region an object, and one a class for the pixels of none, of a mask whose channels hold both."""
-        classes, numbers = packed.unpack(read_pixels(path, where, size), f"{where}: {path}")
-        unknown = sorted(set(np.unique(classes).tolist()) - self._known)
+        found, masks = RunList.from_label_map(packed.keys(read_pixels(path, where, size), f"{where}: {path}"))
+        keys = packed.meant(found.tolist())
+        unknown = sorted({label for label, _ in keys} - self._known)
         if unknown:
             raise FormatError(
                 f"{where}: {path} holds the classes {unknown[:8]}, which have no name; give their list with --labels (labels=)"
             )
-        return self._told_apart(classes, numbers, 0)
+        return self._objects(*_united(keys, masks), 0)
 
-    def _told_apart(self, classes: NDArray[Any], numbers: NDArray[Any], first: int) -> tuple[list[Region], RunList]:
-        """Return a region for each class and object: numbers from 1 are objects, called less ``first``, 0 is none."""
-        # One pass over the pixels for both: no two objects, and no two classes, share a number.
-        found, masks = RunList.from_label_map(classes.astype(np.uint64) << 32 | numbers.astype(np.uint64))
-        return self._objects([(key >> 32, key & 0xFFFFFFFF) for key in found.tolist()], masks, first)
+    def _told_apart(
+        self,
+        classes: NDArray[Any],
+        numbers: NDArray[Any],
+        first: int,
+        number: Callable[[int], int] = lambda value: value,
+    ) -> tuple[list[Region], RunList]:
+        """Return a region for each class and object: numbers from 1 are objects, called less ``first``, 0 is none.
+
+        ``number`` says which one a value in ``numbers`` is.
+        """
+        # One pass over the pixels for both: no two objects, and no two classes, share a key.
+        bits = max(1, int(numbers.max()).bit_length())
+        needed = bits + int(classes.max()).bit_length()
+        kind = np.uint16 if needed <= 16 else np.uint32 if needed <= 32 else np.uint64
+        joint: NDArray[Any] = classes.astype(kind)
+        np.left_shift(joint, kind(bits), out=joint)
+        np.bitwise_or(joint, numbers.astype(kind, copy=False), out=joint)
+        found, masks = RunList.from_label_map(joint)
+        keys = [(key >> bits, number(key & ((1 << bits) - 1))) for key in found.tolist()]
+        return self._objects(*_united(keys, masks), first)
 
     def combined(
         self, path: Path, size: tuple[int, int] | None, where: str, divisor: int = _DIVISOR
@@ -192,9 +210,7 @@ class Decoder:
             present = sorted({label for label, _ in keys})
             if not self._known >= set(present):
                 raise FormatError(f"{where}: {self._unknown(present, path)}")
-        ordered = sorted(set(keys))
-        places = {key: k for k, key in enumerate(ordered)}
-        return self._objects(ordered, masks.union([places[key] for key in keys], len(ordered)), 1)
+        return self._objects(*_united(keys, masks), 1)
 
     def _objects(self, keys: list[tuple[int, int]], masks: RunList, first: int) -> tuple[list[Region], RunList]:
         """Return the regions of masks by their label and number, 0 for no object; ``first`` is what others call 0."""
@@ -211,9 +227,12 @@ class Decoder:
         numbers = self._numbers(image)
         if numbers is None:
             return self._painted(image, path, where)
-        present = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
-        table = np.zeros(max(present) + 1, np.int64)
-        table[present] = self._meant(present, image, path, where)
+        present = _runs.present(numbers)
+        meant = self._meant(present, image, path, where)
+        if meant == present:
+            return numbers
+        table = np.zeros(max(present) + 1, np.min_scalar_type(max(meant)))
+        table[present] = meant
         ids: NDArray[Any] = table[numbers]
         return ids
 
@@ -316,6 +335,17 @@ def equal_channels(image: png.PngImage) -> NDArray[Any] | None:
     return np.ascontiguousarray(first) if equal else None
 
 
+def _united(keys: list[tuple[int, int]], masks: RunList) -> tuple[list[tuple[int, int]], RunList]:
+    """Return keys in ascending order, each once, and the mask of all that had it."""
+    ordered = sorted(set(keys))
+    if ordered == keys:
+        return keys, masks
+    if len(ordered) == len(keys):
+        return ordered, masks.select(sorted(range(len(keys)), key=keys.__getitem__))
+    places = {key: k for k, key in enumerate(ordered)}
+    return ordered, masks.union([places[key] for key in keys], len(ordered))
+
+
 def _object_numbers(image: png.PngImage) -> NDArray[Any]:
     """Return the number of the object at each pixel, 0 for none and for the borders of objects: integers (H, W).
 
@@ -326,7 +356,7 @@ def _object_numbers(image: png.PngImage) -> NDArray[Any]:
     if numbers is not None and image.palette is None:
         return np.where(numbers == _VOC_BORDER, 0, numbers)
     if image.palette is not None:
-        present = np.flatnonzero(np.bincount(image.pixels.ravel())).tolist()
+        present = _runs.present(image.pixels)
         colors = [_color(image.palette[v]) if v < len(image.palette) else _BLACK for v in present]
         if len(set(colors)) < len(colors) or _BLACK not in colors:  # they do not tell objects apart
             return np.where(image.pixels == _VOC_BORDER, 0, image.pixels)

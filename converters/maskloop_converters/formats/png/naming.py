@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ... import _runs
 from ...codecs import png
 from ...errors import FormatError
 from ...report import Tally
@@ -36,22 +37,24 @@ class Seen:
         rgb_numbers: of masks whose three channels are equal.
         colors: of the other masks.
         masks: how many could be read.
+        unread: why the first of the others could not, '' where nothing is known of it.
     """
 
     numbers: set[int] = field(default_factory=set)
     rgb_numbers: set[int] = field(default_factory=set)
     colors: set[Color] = field(default_factory=set)
     masks: int = 0
+    unread: str = ""
 
     @classmethod
     def of(cls, paths: Iterable[MaskSource]) -> Seen:
-        """Look at masks; those that cannot be read are found when they are."""
+        """Look at masks; of those that cannot be read, all are found when their samples are read."""
         seen = cls()
         for path in paths:
             try:
                 seen.add(read_pixels(path, ""))
-            except FormatError:
-                continue
+            except FormatError as error:
+                seen.unread = seen.unread or str(error)
         return seen
 
     def add(self, image: png.PngImage) -> None:
@@ -63,7 +66,7 @@ class Seen:
                 found = np.unique(png.color_ids(image.rgb())).tolist()
                 self.colors |= {(key & 255, key >> 8 & 255, key >> 16) for key in found[:_MOST_COLORS]}
             return
-        present = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
+        present = _runs.present(numbers)
         if image.kind in ("rgb", "rgba"):
             self.rgb_numbers |= set(present)
             return
@@ -116,7 +119,9 @@ def meaning(
             )
             in_rgb = bool(seen.rgb_numbers and not seen.colors and not seen.numbers)
             return Meaning(labels, built_in=f"the labels of {name}", numbers_in_rgb=in_rgb, values=values)
-    return nameless(root, Seen.of(masks), unknown, values, notes)
+    seen = Seen.of(masks)
+    seen.unread = seen.unread or next((entry.reason for entry in layout.entries if entry.reason), "")
+    return nameless(root, seen, unknown, values, notes)
 
 
 def _of_layers(layout: Layout, listed: LabelList | None) -> LabelSet:
@@ -209,6 +214,8 @@ def nameless(root: Path, seen: Seen, unknown: list[Path], values: Values, notes:
             "with the head name,r,g,b, or give --labels (labels=)"
         )
     numbers = seen.numbers | seen.rgb_numbers
+    if not numbers and seen.unread:
+        raise FormatError(f"{root} has no mask that could be read: {seen.unread}")
     if not numbers:
         raise FormatError(f"{root} has no list of labels and no mask that could be read; give --labels (labels=)")
     ignore_id, binary = None, None
@@ -224,5 +231,5 @@ def nameless(root: Path, seen: Seen, unknown: list[Path], values: Values, notes:
     said = f"{root}: {len(ids)} classes" + (f", {_IGNORED} ignored" if ignore_id else "")
     said += ", 255 is class 1" if binary else ""
     said += "".join(f"; is {path.name} a list? give it with --labels" for path in unknown[:1])
-    notes.add("datasets without a label list, called class 0..n; name them in a labels.txt beside, a name a line", said)
+    notes.add("datasets without a label list, called class 0..n; name them in a labels.txt in it, a name a line", said)
     return Meaning(labels, binary, "", not seen.numbers, values)

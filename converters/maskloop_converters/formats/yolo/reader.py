@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +153,13 @@ def _objects(path: Path, known: set[int], policy: ErrorPolicy) -> list[_Object]:
             continue
         where = f"{path}, line {number}"
         try:
-            values = np.array(words, np.float64)
+            values = np.array([float(word) for word in words])
         except ValueError:
             raise FormatError(
                 f"{where}: expected a class and numbers, received {line.decode(errors='replace')!r:.80}"
             ) from None
-        if not np.isfinite(values).all() or values[0] != int(values[0]):
+        low, high = float(values.min()), float(values.max())  # nan, where there is one
+        if not math.isfinite(low + high) or values[0] != int(values[0]):
             raise FormatError(
                 f"{where}: expected the number of a class and corners, received {words[0].decode(errors='replace')!r:.40}"
             )
@@ -172,30 +175,31 @@ def _objects(path: Path, known: set[int], policy: ErrorPolicy) -> list[_Object]:
             raise FormatError(
                 f"{where}: an object has three corners or more, x and y each; it has {len(values)} numbers"
             )
-        if corners.min() < -_SLACK or corners.max() > 1 + _SLACK or (score is not None and not 0 <= score <= 1):
+        low, high = float(values.min()), float(values.max())
+        if low < -_SLACK or high > 1 + _SLACK or (score is not None and not 0 <= score <= 1):
             raise FormatError(
-                f"{where}: numbers are shares of width and height from 0 to 1, received {values.max():g} and {values.min():g}"
+                f"{where}: numbers are shares of width and height from 0 to 1, received {high:g} and {low:g}"
             )
-        found.append(_Object(label, np.clip(corners, 0, 1), score))
+        found.append(_Object(label, corners if 0 <= low <= high <= 1 else np.clip(corners, 0, 1), score))
     return found
 
 
 def _regions(objects: list[_Object], size: tuple[int, int], where: str) -> tuple[list[Region], RunList]:
     """Return regions and masks of objects, the largest first: the smaller lies on top, as for the trainers."""
     height, width = size
-    pixels = [(o.corners * (width, height)).astype(np.int64) for o in objects]
-    masks = [RunList.empty(height, width)]
-    batch: list[NDArray[np.int64]] = []
-    cost = 0
+    if not objects:
+        return [], RunList.empty(height, width)
+    sizes = np.array([len(o.corners) for o in objects])
+    stops = sizes.cumsum()
+    points = (np.concatenate([o.corners for o in objects]) * (width, height)).astype(np.int64)
+    # About how many pixels each outline has: they are drawn together, and not without bounds.
+    steps = np.abs(points[1:] - points[:-1]).sum(axis=1, initial=1)
+    batch = np.append(steps, 0).cumsum()[stops - 1] // _AT_ONCE
     try:
-        for points in pixels:
-            own = int(np.abs(np.diff(points, axis=0, append=points[:1])).sum())
-            if batch and cost + own > _AT_ONCE:
-                masks.append(drawn(batch, height, width))
-                batch, cost = [], 0
-            batch.append(points)
-            cost += own
-        masks.append(drawn(batch, height, width))
+        masks = [
+            drawn(np.split(points, stops[:-1])[first:last], height, width)
+            for first, last in pairwise(np.searchsorted(batch, np.unique([*batch, batch[-1] + 1])).tolist())
+        ]
     except CodecError as error:
         raise FormatError(f"{where}: {error}") from error
     every = RunList.concatenate(masks)

@@ -135,12 +135,35 @@ def test_a_size_that_keeps_coming_gets_its_own_graph(
 
 
 @needs_openvino
-def test_repeatable_answers_come_from_one_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_runtime, "_USES", 1)
+def test_repeatable_answers_depend_on_nothing_before_their_stretch(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of a stretch's images get graphs of their sizes is the same whatever was compiled or prepared before."""
+    monkeypatch.setattr(openvino_runtime, "_USES_IN_STRETCH", 2)
+    monkeypatch.setattr(openvino_runtime, "_SIZES", 2)
+    stretch = [(2, 64, 96), (1, 64, 96), (2, 64, 96), (1, 33, 40), (1, 33, 40), (1, 64, 96), (2, 64, 96), (1, 64, 96)]
+    own = [False, False, True, False, True, False, True, False]
     runtime = choose(bundle, "openvino", "float32", repeatable=True).runtime
     assert isinstance(runtime, OpenVinoRuntime)
-    runtime.labels(pictures(1, 64, 96))
-    assert not runtime._by_size._kept
+    sizes, made = runtime._by_size, []
+    compiled = runtime._compiled
+    monkeypatch.setattr(runtime, "_compiled", lambda graph, shape=None: made.append(shape) or compiled(graph, shape))
+    answers = []
+    for before in ([], [(1, 64, 96)] * 3, [(1, 97, 131)] * 2):
+        for shape in before:
+            runtime.labels(pictures(*shape))
+        runtime.prepare(1, 64, 96)
+        runtime.start_stretch()
+        chosen = []
+        for shape in stretch:
+            answers.append(runtime.labels(pictures(*shape)))
+            chosen.append(shape in sizes._chosen)
+        assert chosen == own
+    for first, *others in zip(*(answers[k : k + 8] for k in (0, 8, 16)), strict=True):
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+    assert len(sizes._kept) == 2
+    assert made == [(1, 64, 96), (2, 64, 96), (1, 33, 40)], "what is compiled is there for the next stretch"
 
 
 @needs_openvino
@@ -162,16 +185,17 @@ def test_large_weights_are_not_held_several_times(bundle: Bundle, monkeypatch: p
         Architecture(3, "small", stride=8, upsampling="per_class"),
     ],
 )
-@pytest.mark.parametrize("fixed", [False, True])
-def test_every_upsampling(architecture: Architecture, fixed: bool) -> None:
+def test_every_upsampling(architecture: Architecture) -> None:
+    """In the graph of any size, and in the one of theirs."""
     drawn = randomly_drawn(architecture)
-    images = pictures(1, 70, 100)
+    images, inner = pictures(1, 70, 100), (slice(0, 70), slice(5, 90))
     runtime, reference = OpenVinoRuntime(drawn, precision="float32"), KerasRuntime(drawn, precision="float32")
-    if fixed:
-        runtime.prepare(1, 70, 100)
-    assert_same(runtime.labels(images), reference.labels(images))
-    inner = (slice(0, 70), slice(5, 90))
-    assert_same(runtime.enlarged(images, inner, 50, 200), reference.enlarged(images, inner, 50, 200))
+    labels, enlarged = reference.labels(images), reference.enlarged(images, inner, 50, 200)
+    assert_same(runtime.labels(images), labels)
+    assert_same(runtime.enlarged(images, inner, 50, 200), enlarged)
+    runtime.prepare(1, 70, 100)
+    assert_same(runtime.labels(images), labels)
+    assert_same(runtime.enlarged(images, inner, 50, 200), enlarged)
 
 
 @needs_openvino

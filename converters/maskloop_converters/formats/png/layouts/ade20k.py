@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .... import _runs
 from ....codecs import png
 from ....errors import FormatError
 from ....report import Tally
@@ -78,16 +79,18 @@ class _Packed:
 
     tables: tuple[Path, ...]
 
-    def unpack(self, image: png.PngImage, where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the class and the number of the object at each pixel, 0 for none: int64 (H, W) each."""
+    def keys(self, image: png.PngImage, where: str) -> NDArray[np.uint32]:
+        """Return R + 256 G + 65536 B of every pixel: uint32 (H, W)."""
         if image.kind not in ("rgb", "rgba") or image.depth != 8:
             raise FormatError(f"{where}: ADE20K's masks have three channels of 8 bits, this one is {image.kind}")
-        red, green, blue = (image.pixels[..., k].astype(np.int64) for k in range(3))
+        return png.color_ids(image.pixels)
+
+    def meant(self, keys: list[int]) -> list[tuple[int, int]]:
+        """Return the class and the number of the object of all colours of an image, 0 for none."""
         # Blue is just different for each object: the k-th of its values is the k-th object.
-        present = np.flatnonzero(np.bincount(blue.ravel(), minlength=256))
-        rank = np.zeros(256, np.int64)
-        rank[present] = np.arange(present.size) + (1 if present[0] else 0)
-        return red // 10 * 256 + green, rank[blue]
+        present = sorted({key >> 16 for key in keys})
+        rank = {blue: k for k, blue in enumerate(present, 1 if present[0] else 0)}
+        return [((key & 255) // 10 * 256 + (key >> 8 & 255), rank[key >> 16]) for key in keys]
 
     def named(self, root: Path, listed: LabelList | None, masks: list[Path], notes: Tally) -> LabelSet:
         """Return the classes: those of a list, of the JSON files, of the index, else called by their numbers; 0 is none."""
@@ -105,10 +108,10 @@ class _Packed:
             found: set[int] = set()
             for mask in masks:
                 try:
-                    classes, _ = self.unpack(read_pixels(mask, ""), "")
+                    keys = self.keys(read_pixels(mask, ""), "")
                 except FormatError:
                     continue  # is told when it is read
-                found |= set(np.unique(classes).tolist())
+                found |= {label for label, _ in self.meant(_runs.present(keys))}
             names = {k: f"class {k}" for k in found if k}
             notes.add(_NAMELESS, f"{root}: {len(names)} classes")
         return LabelSet(tuple(Label(k, name) for k, name in sorted(_unique(names).items()) if k), ignore_id=0)

@@ -25,8 +25,9 @@ def missing(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Return the images and masks: of each image the kind that tells most. All kinds but the train ids have the same labels."""
     masks = next(root / name for name in _MASKS if (root / name).is_dir())
-    is_trained = _holds(masks, _TRAINED[0]) and not _holds(masks, _KINDS[0])
-    kinds = _TRAINED if is_trained else _KINDS
+    names = {path.name.rpartition(f"_{masks.name}_")[2] for path in masks.rglob(f"*_{masks.name}_*")}
+    is_trained = _TRAINED[0] in names and _KINDS[0] not in names
+    kinds = _TRAINED if is_trained else [kind for kind in _KINDS if kind in names] or _KINDS[:1]
     found: dict[str, tuple[Pair, str]] = {}
     for kind in kinds:
         for key, pair in _of_kind(root / "leftImg8bit", masks, kind).items():
@@ -51,10 +52,6 @@ def find(root: Path) -> Layout:
     images = (root / "leftImg8bit").is_dir()
     known = CITYSCAPES_TRAIN if is_trained else CITYSCAPES
     return Layout("cityscapes", entries, (("Cityscapes", known),), images, left_out=left_out)
-
-
-def _holds(masks: Path, kind: str) -> bool:
-    return any(masks.rglob(f"*_{masks.name}_{kind}"))
 
 
 def _of_kind(images: Path, masks: Path, kind: str) -> dict[str, Pair]:
