@@ -293,27 +293,27 @@ def both_ways(bench: Bench, names: list[str], log: Path) -> None:
     """Label halves of some tasks with `label` and by "Retrieve predictions", in turns."""
     parts = [names[: len(names) // 2], names[len(names) // 2 :]]
     studio, version = bench.studio.process_group, bench.arguments.version
-    rows: dict[str, list[tuple[float, float, float]]] = {"label": [], "retrieve": []}
+    rows: dict[str, list[tuple[float, float]]] = {"label": [], "retrieve": []}
     with serving(bench, log) as (url, server):
         for number, part in enumerate(parts):
             project = bench.project(f"label, {number}", part)
             before = processes.cpu_seconds(studio)
             ran = bench.label(project)
             spent = ran.cpu_seconds + processes.cpu_seconds(studio) - before
-            rows["label"].append((ran.seconds, ran.said["seconds"], spent))
+            rows["label"].append((ran.seconds, spent))
             project = bench.project(f"retrieved, {number}", part)
             before = processes.cpu_seconds(studio) + processes.cpu_seconds(server)
             ran = bench.command("connect", "--project", str(project), "--backend-url", url)
             assert [made for *_, made, _ in bench.stored(project)] == [version] * len(part)
             spent = ran.cpu_seconds + processes.cpu_seconds(studio) + processes.cpu_seconds(server) - before
-            rows["retrieve"].append((ran.seconds, ran.seconds, spent))
-    seconds, working, cpu = [sum(row[k] for row in rows["label"]) for k in range(3)]
-    retrieved, _, retrieved_cpu = [sum(row[k] for row in rows["retrieve"]) for k in range(3)]
+            rows["retrieve"].append((ran.seconds, spent))
+    seconds, cpu = [sum(row[k] for row in rows["label"]) for k in range(2)]
+    retrieved, retrieved_cpu = [sum(row[k] for row in rows["retrieve"]) for k in range(2)]
     print(
-        f"\n{len(names)} tasks, in two halves each\n\n| | seconds | without the start of the command | processor seconds, "
-        f"Label Studio's included |\n|---|--:|--:|--:|\n| maskloop label | {seconds:.0f} | {working:.0f} | {cpu:.0f} |\n"
-        f'| serve and "Retrieve predictions" | {retrieved:.0f} | | {retrieved_cpu:.0f} |\n'
-        f"| times | {retrieved / seconds:.2f} | {retrieved / working:.2f} | {retrieved_cpu / cpu:.2f} |\n\n"
+        f"\n{len(names)} tasks, in two halves each; the start of `label` is counted, that of `serve` is not\n\n"
+        f"| | seconds | processor seconds, Label Studio's included |\n|---|--:|--:|\n| maskloop label | {seconds:.0f} | {cpu:.0f} |\n"
+        f'| serve and "Retrieve predictions" | {retrieved:.0f} | {retrieved_cpu:.0f} |\n'
+        f"| times | {retrieved / seconds:.2f} | {retrieved_cpu / cpu:.2f} |\n\n"
         f"load {os.getloadavg()[0]:.0f}"
     )
 

@@ -1,6 +1,6 @@
 """Film a task that opens with its masks, in the real Label Studio: docs/images/opening.webp.
 
-    python tests/e2e/film.py PICTURES --home HOME [--label Car] [--tool e] [--stroke 0.4,0.5 0.6,0.5]
+    python tests/e2e/film.py PICTURES --home HOME [--label Building] [--tool e] [--stroke 0.4,0.02 0.6,0.02]
 
 HOME serves a version, PICTURES is a folder of images that it never saw. Label Studio runs on loopback (MASKLOOP_STUDIO_VENV
 names an environment that has it), `maskloop serve` and `connect` as a user would run them, and Chromium clicks: the data
@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,25 @@ from maskloop_backend.registry.store import Registry
 from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.local import LocalStudio
 from maskloop_converters.formats.labelstudio import config
+from maskloop_converters.samples import LabelSet
 from rig import ROOT, maskloop, serving
 
 FILM = ROOT / "docs" / "images" / "opening.webp"
 SCREEN, SHOWN = (1260, 798), (1000, 633)
+# Brighter than the data set's own, which are hard to tell apart over dark streets.
+COLORS = {
+    "Sky": (74, 144, 217),
+    "Building": (196, 102, 31),
+    "Pole": (201, 201, 143),
+    "Road": (132, 88, 179),
+    "Pavement": (224, 90, 200),
+    "Tree": (63, 158, 63),
+    "SignSymbol": (230, 192, 42),
+    "Fence": (199, 139, 90),
+    "Car": (214, 48, 49),
+    "Pedestrian": (243, 156, 18),
+    "Bicyclist": (18, 165, 165),
+}
 # An arrow's outline, in pixels of the screen from its tip.
 _POINTER = ((0, 0), (0, 22), (5, 17), (9, 26), (13, 24), (9, 16), (16, 16))
 _ROWS = "[class*=row-wrapper]"
@@ -156,14 +171,21 @@ def settle(person: Person) -> None:
         before = now
 
 
+def shown(labels: LabelSet) -> LabelSet:
+    """Return a model's classes with the colours of the film."""
+    return LabelSet(tuple(replace(one, color=COLORS.get(one.name, one.color)) for one in labels.classes))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--title", default="Streets")
-    parser.add_argument("--label", default="Car")
+    parser.add_argument("--label", default="Building")
     parser.add_argument("--tool", choices=["b", "e"], default="e")
-    parser.add_argument("--stroke", nargs="+", default=["0.4,0.5", "0.6,0.5"], metavar="X,Y")
+    parser.add_argument(
+        "--stroke", nargs="+", default=["0.4,0.015", "0.46,0.02", "0.52,0.015", "0.58,0.01"], metavar="X,Y"
+    )
     parser.add_argument("--quality", type=int, default=60)
     asked = parser.parse_args()
     stroke = [(float(x), float(y)) for x, _, y in (point.partition(",") for point in asked.stroke)]
@@ -178,7 +200,7 @@ def main() -> None:
         StudioClient(studio.url, studio.token) as client,
         serving(asked.home, studio) as backend,
     ):
-        xml = config.render(labels, [("BrushLabels", "tag", "image")], {"image": "image"})
+        xml = config.render(shown(labels), [("BrushLabels", "tag", "image")], {"image": "image"})
         project = int(client.create_project(asked.title, xml)["id"])
         client.upload(project, sorted(asked.pictures.iterdir()))
         reached = ("--studio-url", studio.url, "--studio-token", studio.token, "--backend-url", backend.url)

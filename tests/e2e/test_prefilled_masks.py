@@ -20,6 +20,7 @@ from maskloop_backend.studio.client import StudioClient
 from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher, decode
 from maskloop_backend.studio.local import LocalStudio
+from maskloop_converters import datasets
 from maskloop_converters.codecs import studio_rle
 from rig import LABEL_CONFIG, SIZE, Backend, maskloop, predictor
 
@@ -96,6 +97,28 @@ def test_connect_fills_every_task_with_the_models_masks(project: Project, client
         assert_masks_are(regions_of(stored["result"]), expected)
         ids = [item["id"] for item in stored["result"]]
         assert len(set(ids)) == len(ids)
+
+
+def test_its_images_and_masks_come_out_as_a_dataset(
+    project: Project, client: StudioClient, backend: Backend, tmp_path: Path
+) -> None:
+    before = client.model_versions(project.id)
+    place = str(tmp_path / "masks")
+    maskloop(
+        *("label", f"project:{project.id}", place, "--to", "coco", "--studio-url", client.url, "--quiet"),
+        *("--confidence-below", "0", "--home", str(backend.home)),
+        env={**backend.environment, "MASKLOOP_STUDIO_TOKEN": client.auth.header().split()[1]},
+    )
+    dataset = datasets.read(place)
+    found = {int(sample.id): sample for sample in dataset}
+    assert set(found) == set(project.images)
+    channel = {label.id: k for k, label in enumerate(dataset.labels.classes)}
+    for task, sample in found.items():
+        assert sample.image.read_bytes() == project.images[task].read_bytes()
+        assert sample.image.name == f"{task}-{project.images[task].name}"
+        label_map = np.vectorize(channel.__getitem__)(sample.label_map(dataset.labels))
+        np.testing.assert_array_equal(label_map, project.expected[task].label_map)
+    assert client.model_versions(project.id) == before
 
 
 def test_connecting_again_changes_nothing(project: Project, client: StudioClient, backend: Backend) -> None:

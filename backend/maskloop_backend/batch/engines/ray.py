@@ -47,7 +47,8 @@ class RayEngine:
         # nothing of maskloop leaves the machine unasked
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            ray.init(self.address, include_dashboard=None if self.address else False, log_to_driver=False)
+            # "local": not the cluster that happens to run here
+            ray.init(self.address or "local", include_dashboard=None if self.address else False, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise EngineError(f"{self.title} cannot be used: {_reason(error)}") from error
         try:
