@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 import secrets
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 # Characters of a field: addresses and reasons may quote what somebody sent.
 LONGEST = 500
@@ -77,7 +78,7 @@ def configure(level: int = logging.INFO, *, file: Path | None = None, form: Form
         file: None is stderr.
         form: 'text' for people, 'json' for programs that collect logs.
     """
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(_stderr())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8")
@@ -90,6 +91,17 @@ def configure(level: int = logging.INFO, *, file: Path | None = None, form: Form
         target.setLevel(level)
     # It counts waiting requests at every one; /metrics says the same.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+def _stderr() -> TextIO:
+    """Return stderr, where it is the process' own by a descriptor of its own: lines come while libraries are kept quiet."""
+    try:
+        if sys.stderr.fileno() != 2:
+            return sys.stderr
+        return os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError):
+        # closed, or replaced by what is no file
+        return sys.stderr
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from maskloop_converters.samples import LabelSet
 
+from .. import quiet
 from ..inference.prediction import Segmenter
 from ..registry.history import Served, Serving
 from .limits import Refusal
@@ -97,6 +98,7 @@ class RegistrySource:
 
     def load(self, version: str) -> Segmenter:
         """Verify, load and compile a version, so that the first annotator does not wait for the compiler."""
+        quiet.import_keras()
         from ..inference.predictor import Predictor
         from ..inference.runtimes.choosing import choose
 
