@@ -329,6 +329,8 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "int8"])
     parser.add_argument("--screenshot", type=Path, help="a PNG to write")
     arguments = parser.parse_args()
+    # what was started is stopped, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sources = sorted(arguments.folder.glob("*.png"))
     with tempfile.TemporaryDirectory(prefix="label-project-") as name, ExitStack() as running:
         folder = Path(name)
