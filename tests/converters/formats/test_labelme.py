@@ -156,6 +156,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "nan": (shape("polygon", [[1, 1], [2, float("nan")], [3, 3]]), "points are pairs of numbers"),
     "two points": (shape("polygon", BOX), "three points or more"),
     "far": (shape("polygon", [[1, 1], [1e9, 1], [3, 3]]), "far outside any image"),
+    "wide": (shape("circle", [[5, 5], [5e5, 5]]), "a radius of 499995 pixels is larger than any image"),
     "rectangle": (shape("rectangle", [[1, 1]]), "a rectangle has 2 points, it has 1"),
     "label": (shape("rectangle", BOX, 7), "no label is named 7"),  # type: ignore[arg-type]
     "type": (shape(["x"], BOX), "shape_type must be a text"),  # type: ignore[arg-type]

@@ -22,6 +22,8 @@ AREAS = ("polygon", "rectangle", "circle", "oriented_rectangle", "mask", None)
 # Pillow looks at every edge for every row.
 _MOST_STEPS = 1 << 28
 _FARTHEST = 1e6
+# Pillow draws a circle of this radius in milliseconds, and one of ten times that in half a minute.
+_WIDEST = 1e5
 _POINTS = {"rectangle": 2, "circle": 2, "oriented_rectangle": 4, "mask": 2}
 
 
@@ -39,6 +41,8 @@ def add_mask(masks: Boxes, shape: dict[str, Any], height: int, width: int, where
         return
     if kind == "circle":
         (cx, cy), reach = points[0], math.dist(points[0], points[1])
+        if reach > _WIDEST:
+            raise FormatError(f"{where}: a radius of {reach:g} pixels is larger than any image")
         ends = np.array([[cx - reach, cy - reach], [cx + reach, cy + reach]])
         _add_drawn(masks, ends, height, width, lambda draw, xy: draw.ellipse(xy, outline=1, fill=1))
         return
