@@ -57,7 +57,7 @@ def home(tmp_path: Path) -> Path:
     """One of each file that endpoints read, large enough for several pages."""
     home = tmp_path / "home"
     registry = Registry(home, trial=lambda directory: None)
-    version = write_version(registry, 1, LabelSet.from_names(["road", "car"]))
+    version = write_version(registry, b"1", LabelSet.from_names(["road", "car"])).version
     registry.promote(version)
     registry.promote(version, project=5)
     with closing(BatchStatus(home)) as status:

@@ -86,7 +86,7 @@ def test_what_the_library_saves(tmp_path: Path, stored: str) -> None:
     assert [sample.image.read_bytes() for sample in dataset] == [photo(m.shape) for m in MAPS]
     if stored == "pandas":
         assert [label.name for label in dataset.labels.labels] == ["class 0", "class 1", "class 2"]
-        assert "name them in a labels.txt beside" in "".join(dataset.notes.lines())
+        assert "name them in a labels.txt in it" in "".join(dataset.notes.lines())
     else:
         assert [label.name for label in dataset.labels.labels] == NAMES
         assert [dict(sample.attributes) for sample in dataset] == [{"scene": "field"}, {"scene": "town"}]
