@@ -226,5 +226,5 @@ def test_the_file_is_private_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     OutcomeStore(tmp_path).close()
     assert stat.S_IMODE((tmp_path / OUTCOMES_FILE).stat().st_mode) == 0o600
     (tmp_path / OUTCOMES_FILE).write_bytes(b"no database" * 100)
-    with pytest.raises(OutcomeError, match=f"{OUTCOMES_FILE}.*move it away"):
+    with pytest.raises(OutcomeError, match=f"{OUTCOMES_FILE}.*move the file away"):
         OutcomeStore(tmp_path)
