@@ -97,8 +97,8 @@ def reviewed(studio: LabelledStudio, registry: Registry, folds: int, watched: Wa
 
 
 def kept(registry: Registry) -> list[str]:
-    """Everything in the home that reviews may not add to."""
-    names = [str(path.relative_to(registry.home)) for path in registry.home.rglob("*")]
+    """Every file of the home: reviews add none but images."""
+    names = [str(path.relative_to(registry.home)) for path in registry.home.rglob("*") if path.is_file()]
     return sorted(name for name in names if "/images" not in name and not name.endswith(".lock"))
 
 
