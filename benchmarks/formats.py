@@ -2,6 +2,7 @@
 
     python benchmarks/formats.py --peers PYTHON      # an interpreter whose environment has the peers
     python benchmarks/formats.py --only yolo voc     # a part of the table; without --peers, ours alone
+    python benchmarks/formats.py --writing           # what is written, from the objects' masks
     python benchmarks/formats.py --profile cvat-masks
 
     python -m venv E; E/bin/pip install datumaro labelme supervision ultralytics cityscapesscripts pycocotools \\
@@ -109,11 +110,12 @@ class Peers:
         )
         self._kept = kept
 
-    def work(self, name: str, root: Path, *, keep: bool = False) -> dict[str, Any]:
-        """Let a peer read; its label maps are kept for :meth:`maps` if asked for."""
+    def work(self, name: str, root: Path, *, keep: bool = False, out: Path | None = None) -> dict[str, Any]:
+        """Let a peer read, or write to ``out``; the label maps it reads are kept for :meth:`maps` if asked for."""
         assert self._process.stdin
         assert self._process.stdout
         asked = {"work": name, "root": str(root), "keep": str(self._kept) if keep else None}
+        asked |= {"out": str(out)} if out else {}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -175,6 +177,61 @@ def measured(name: str, root: Path, peers: Peers | None, images: int, rounds: in
     return cells
 
 
+#: What is written: the format, its options, and the peers of ``peer_formats.WRITERS``.
+WRITTEN: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
+    "coco": ("coco", {}, ("datumaro", "supervision")),
+    "cvat": ("cvat", {}, ("datumaro",)),
+    "voc": ("png", {"layout": "voc"}, ("datumaro",)),
+    "yolo": ("yolo", {}, ("supervision",)),
+    "huggingface": ("huggingface", {}, ("datasets",)),
+}
+
+
+def in_arrays(root: Path, drawn: list[made.Scene]) -> None:
+    """Write what every side writes from: images, and their objects' masks and classes as arrays."""
+    for scene in drawn:
+        made.saved(root / "images" / f"{scene.name}.jpg", made.PHOTOS["JPEG"])
+    (root / "classes.txt").write_text("\n".join(made.CLASSES))
+    masks, classes = np.stack([scene.masks for scene in drawn]), np.array([scene.classes for scene in drawn])
+    np.savez(root / "scenes.npz", masks=masks, classes=classes)
+
+
+def write_ours(root: Path, drawn: list[made.Scene], out: Path, name: str, options: dict[str, str]) -> None:
+    """Write the objects of all images, whose masks are arrays as yet."""
+    samples = []
+    for scene in drawn:
+        masks = mc.RunList.from_masks(scene.masks, height=made.HEIGHT, width=made.WIDTH)
+        regions = tuple(mc.Region(label + 1, instance=k) for k, label in enumerate(scene.classes, 1))
+        image = mc.ImageRef(f"{scene.name}.jpg", root / "images" / f"{scene.name}.jpg")
+        samples.append(mc.Sample(scene.name, image, masks, regions))
+    mc.write(mc.Dataset(made.LABELS, samples, count=len(samples)), out, name, **options)
+
+
+def written(name: str, root: Path, drawn: list[made.Scene], peers: Peers | None, rounds: int) -> list[str]:
+    """Return the table's cells of a format that is written."""
+    form, options, names = WRITTEN[name]
+    own: list[float] = []
+    others: dict[str, list[float]] = {peer: [] for peer in names} if peers else {}
+    for number in range(rounds + 1):
+        started = time.process_time()
+        write_ours(root, drawn, root / f"{name}-{number}", form, options)
+        own.append(time.process_time() - started)
+        for peer, times in others.items():
+            assert peers
+            answer = peers.work(f"{name}/{peer}", root, out=root / f"{name}-{peer}-{number}")
+            if "error" in answer:
+                print(f"writing {name}: {peer} cannot: {answer['error']}", file=sys.stderr)
+            else:
+                times.append(answer["seconds"])
+    own_ms = statistics.median(own[1:]) * 1000 / len(drawn)
+    cells = [f"{own_ms:.2f}"]
+    for peer, times in others.items():
+        if times[1:]:
+            ms = statistics.median(times[1:]) * 1000 / len(drawn)
+            cells.append(f"{peer} {ms:.2f}: {ms / own_ms:.1f}x")
+    return cells
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,6 +239,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(CASES), metavar="CASE", default=list(CASES))
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--writing", action="store_true", help="what is written, instead")
     parser.add_argument("--profile", choices=list(CASES), metavar="CASE", help="where our time goes, instead")
     arguments = parser.parse_args()
     drawn = made.scenes(arguments.images)
@@ -195,6 +253,15 @@ def main() -> None:
             pstats.Stats(profile).sort_stats("tottime").print_stats(35)
             return
         peers = Peers(arguments.peers, Path(folder, "kept.npz")) if arguments.peers else None
+        if arguments.writing:
+            in_arrays(Path(folder), drawn)
+            print("| written | ours, ms an image | peers: ms an image, times as long |\n|---|--:|---|")
+            for name in WRITTEN:
+                own, *others = written(name, Path(folder), drawn, peers, arguments.rounds)
+                print(f"| {name} | {own} | {'; '.join(others)} |", flush=True)
+            if peers:
+                peers.close()
+            return
         print("| dataset | ours, ms an image | peers: ms an image, times as long, same pixels |\n|---|--:|---|")
         for name in arguments.only:
             root = Path(folder, name)

@@ -50,9 +50,11 @@ LOGGERS = [logging.getLogger(name) for name in ("maskloop", "waitress", "waitres
 
 @pytest.fixture(autouse=True)
 def logging_as_in_a_new_process() -> Iterator[None]:
-    """A command that ran in this process, in a test or in a file's own fixture, set up its logs; no test finds them so."""
+    """A command or a library that ran in this process, in a test or in a file's own fixture, set up its logs; no test finds them so."""
 
     def renew() -> None:
+        logging.disable(logging.NOTSET)
+        logging.root.setLevel(logging.WARNING)
         for one in LOGGERS:
             one.handlers, one.propagate, one.disabled = [], True, False
             one.setLevel(logging.NOTSET)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from .. import sqlite_files
 from .errors import BatchError
 
 STATUS_FILE = "batches.sqlite3"
@@ -47,19 +47,10 @@ class BatchStatus:
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._path = path = home / STATUS_FILE
-        # sources and reasons are nobody else's business on a shared machine
         self._lock = threading.Lock()
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._connection = sqlite_files.connect(path, _SCHEMA, timeout=30)
         except (OSError, sqlite3.Error) as error:
-            raise self._told(error) from error
-        try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            self._connection.close()
             raise self._told(error) from error
 
     def close(self) -> None:
@@ -140,21 +131,20 @@ class BatchStatus:
         except sqlite3.Error as error:
             raise self._told(error) from error
 
-    def _told(self, error: Exception) -> StatusError:
-        text = (error.strerror if isinstance(error, OSError) else None) or error
-        return StatusError(f"{self._path}: {text}; move it away, it only says how far labellings are")
+    def _told(self, error: OSError | sqlite3.Error) -> StatusError:
+        return StatusError(
+            f"{self._path}: {sqlite_files.reason(error)}; move it away, it only says how far labellings are"
+        )
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, self._reading(), closing(self._connection.cursor()) as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                yield cursor
-            except BaseException:
-                if self._connection.in_transaction:
-                    cursor.execute("ROLLBACK")
-                raise
-            cursor.execute("COMMIT")
+        with (
+            self._lock,
+            self._reading(),
+            closing(self._connection.cursor()) as cursor,
+            sqlite_files.transaction(self._connection),
+        ):
+            yield cursor
 
 
 def stored(home: Path) -> list[dict[str, Any]]:

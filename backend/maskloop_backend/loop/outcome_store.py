@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 from maskloop_converters.errors import MaskloopError
 
+from .. import sqlite_files
 from .outcomes import KINDS, Outcome
 
 OUTCOMES_FILE = "outcomes.sqlite3"
@@ -105,18 +105,8 @@ class OutcomeStore:
         self._lock = threading.Lock()
         try:
             home.mkdir(parents=True, exist_ok=True)
-            # class names are nobody else's business on a shared machine
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
+            self._connection = sqlite_files.connect(path, _SCHEMA, timeout=5)
         except (OSError, sqlite3.Error) as error:
-            raise self._told(error) from error
-        self._connection.row_factory = sqlite3.Row
-        try:
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            self._connection.close()
             raise self._told(error) from error
 
     def close(self) -> None:
@@ -228,17 +218,11 @@ class OutcomeStore:
         """Hold the right to write; all or nothing of the block is kept."""
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
+                with sqlite_files.transaction(self._connection):
                     yield
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
             except sqlite3.Error as error:
                 raise self._told(error) from error
 
-    def _told(self, error: Exception) -> OutcomeError:
-        text = (error.strerror if isinstance(error, OSError) else None) or error
+    def _told(self, error: OSError | sqlite3.Error) -> OutcomeError:
+        text = sqlite_files.reason(error)
         return OutcomeError(f"{self._path}: {text}; stop the server and move the file away to begin with an empty one")

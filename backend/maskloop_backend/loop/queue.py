@@ -6,7 +6,6 @@ Everything that changes is one transaction, so that a job is never lost and neve
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maskloop_converters.errors import MaskloopError
+
+from .. import sqlite_files
 
 JOBS_FILE = "jobs.sqlite3"
 
@@ -144,9 +145,8 @@ class Job:
 class JobQueue:
     """Jobs in SQLite, for the threads of one process and for several processes at once.
 
-    Write-ahead logging without a sync at every commit: Label Studio holds the annotator's submit for as long as the
-    answer to its webhook takes, 1 s at most. What is committed survives the process, however it dies; a power cut may
-    take the last second.
+    No commit waits for the disk: Label Studio holds the annotator's submit for as long as the answer to its webhook takes,
+    1 s at most.
     """
 
     def __init__(
@@ -173,20 +173,13 @@ class JobQueue:
         path = home / JOBS_FILE
         if path.is_dir():
             raise JobError(f"{path}: it is a folder, expected a file; move it away to start with an empty queue")
-        # nobody else's business on a shared machine; SQLite gives its side files the same mode
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._train_after = train_after
         self._quiet = quiet
         self._clock = clock
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=0.8)
-        self._connection.row_factory = sqlite3.Row
         try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
+            self._connection = sqlite_files.connect(path, _SCHEMA, timeout=0.8)
         except sqlite3.Error as error:
-            self._connection.close()
             raise JobError(f"{path}: {error}; move it away to start with an empty queue") from error
 
     def close(self) -> None:
@@ -440,16 +433,8 @@ class JobQueue:
     @contextmanager
     def _transaction(self) -> Iterator[float]:
         """Hold the right to write; give the time. All or nothing of the block is kept."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._clock()
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # SQLite has rolled back by itself where the disk is full
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._lock, sqlite_files.transaction(self._connection):
+            yield self._clock()
 
 
 def _job(row: sqlite3.Row) -> Job:

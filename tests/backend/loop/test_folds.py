@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import keras
@@ -31,7 +29,7 @@ from maskloop_backend.training.settings import TrainingSettings
 from maskloop_converters import RunList
 from maskloop_converters.samples import ImageRef, LabelSet, Sample
 
-from ..studio.studio import LEGACY, handler
+from ..studio.studio import LEGACY, running
 from .conftest import CONFIG, NAMES, fields, regions
 from .test_project import LabelledStudio, task
 
@@ -62,15 +60,8 @@ def studio() -> Iterator[LabelledStudio]:
     made.exported = [task(number) for number in TASKS]
     made.exported[WRONG - 1]["annotations"][0]["result"] = regions((fields(WRONG) + 1) % 3, "manual")
     made.stored = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(made):
+        yield made
 
 
 class Watched:

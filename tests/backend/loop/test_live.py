@@ -6,9 +6,7 @@ import base64
 import dataclasses
 import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher
 from maskloop_converters.samples import LabelSet
 
-from ..studio.studio import LEGACY, FakeStudio, handler
+from ..studio.studio import LEGACY, FakeStudio, running
 from .conftest import CONFIG, NAMES, annotation, fields, picture, regions
 
 
@@ -70,15 +68,8 @@ def studio() -> Iterator[Annotated]:
     for number in (1, 2, 3):
         made.submit(number)
     made.tasks.append(4)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(made):
+        yield made
 
 
 @pytest.fixture(scope="module")

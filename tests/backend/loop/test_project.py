@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ from maskloop_backend.studio.errors import StudioError
 from maskloop_backend.studio.images import ImageFetcher
 from maskloop_converters.samples import LabelSet
 
-from ..studio.studio import LEGACY, FakeStudio, handler, problem
+from ..studio.studio import LEGACY, FakeStudio, problem, running
 from .conftest import CONFIG, NAMES, annotation, fields, picture, regions
 
 KNOWN = LabelSet.from_names(list(NAMES))
@@ -85,15 +83,8 @@ def studio() -> Iterator[LabelledStudio]:
     made.project = {"id": 5, "title": "fields", "label_config": CONFIG}
     made.exported = [task(number, parent_prediction=300 + number) for number in (1, 2, 3)]
     made.stored = {301: {"id": 301, "result": regions(np.roll(fields(1), 8, axis=0), "prediction")}}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(made):
+        yield made
 
 
 def collect(studio: LabelledStudio, directory: Path, **options: Any) -> Collected:

@@ -6,9 +6,7 @@ import base64
 import dataclasses
 import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from maskloop_backend.model.fcn import build_fcn
 from maskloop_backend.registry.store import Registry
 from maskloop_converters.samples import LabelSet
 
-from ..studio.studio import LEGACY, FakeStudio, handler
+from ..studio.studio import LEGACY, FakeStudio, running
 from .conftest import CONFIG, NAMES, annotation, fields, picture, regions
 from .test_project import LabelledStudio, task
 
@@ -102,17 +100,10 @@ def studio(
     made.labelled = set(TASKS)
     made.served = version
     made.predictions = [(number, version) for number in TASKS]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setenv("MASKLOOP_STUDIO_URL", made.url)
-    monkeypatch.setenv("MASKLOOP_STUDIO_TOKEN", LEGACY)
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(made):
+        monkeypatch.setenv("MASKLOOP_STUDIO_URL", made.url)
+        monkeypatch.setenv("MASKLOOP_STUDIO_TOKEN", LEGACY)
+        yield made
     (project_directory(registry.home, 5) / "confirmed.json").unlink(missing_ok=True)
 
 

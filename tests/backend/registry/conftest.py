@@ -16,7 +16,7 @@ from versions import write_version
 
 @pytest.fixture(autouse=True)
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try no version: these have no network. test_trial.py tries real ones."""
+    """Try no version: these have no network. test_hostile.py tries real ones."""
     monkeypatch.setattr(store, "try_version", lambda directory: None)
 
 

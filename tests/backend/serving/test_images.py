@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import io
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..studio.studio import listening
+
 SETUP_TOKEN, OWN_TOKEN = "a" * 40, "b" * 40
 PATH = "/data/upload/5/street.png"
 
 
 class Host:
-    """A web server that notes the requests for its one image."""
+    """A web server that notes the requests for its one image; it answers inside `with`."""
 
     def __init__(self) -> None:
         out = io.BytesIO()
@@ -36,17 +37,21 @@ class Host:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        self._listening = listening(Handler)
+        self.url = ""
+
+    def __enter__(self) -> Host:
+        self.url = self._listening.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._listening.__exit__(*error)
 
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    made = Host()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Host() as made:
+        yield made
 
 
 def setup(client: Any, config: str, hostname: str, project: str = "5.1") -> None:
@@ -69,14 +74,12 @@ def test_the_operators_settings_win_over_setup(start: Any, host: Host, config: s
 
 
 def test_projects_of_two_label_studios_are_kept_apart(start: Any, host: Host, config: str) -> None:
-    other = Host()
     client = start()
-    setup(client, config, host.url, "5.1")
-    setup(client, config, other.url, "6.1")
-    client.predict([PATH], project="6.1")
+    with Host() as other:
+        setup(client, config, host.url, "5.1")
+        setup(client, config, other.url, "6.1")
+        client.predict([PATH], project="6.1")
     assert (len(host.seen), len(other.seen)) == (0, 1)
-    other.server.shutdown()
-    other.server.server_close()
 
 
 def test_project_that_never_called_setup_hears_what_to_set(start: Any) -> None:

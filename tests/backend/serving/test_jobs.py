@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from maskloop_backend.serving.rollouts import Rollouts
 from maskloop_converters.samples import LabelSet
 from versions import write_version
 
-from ..studio.studio import LEGACY, FakeStudio, handler
+from ..studio.studio import LEGACY, FakeStudio, running
 
 # it says that it runs, then waits for the test
 TRAINING = """
@@ -162,16 +161,9 @@ print(json.dumps({"version": sys.argv[1], "promoted": sys.argv[2] == "yes"}))
 def studio() -> Iterator[FakeStudio]:
     made = FakeStudio(tasks=[101, 102, 103], labelled={101})
     made.project = {"id": 5, "title": "streets", "label_config": "", "model_version": ""}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    made.healthy()
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(made):
+        made.healthy()
+        yield made
 
 
 @pytest.mark.parametrize(("promoted", "rollout"), [("yes", True), ("yes", False), ("no", True)])

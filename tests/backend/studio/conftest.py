@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from PIL import Image
 
 from maskloop_backend.studio.client import StudioClient
 
-from .studio import CONFIG, LEGACY, FakeStudio, handler
+from .studio import CONFIG, LEGACY, FakeStudio, listening, running
 
 
 @dataclass(slots=True)
@@ -57,14 +56,8 @@ def web() -> Iterator[Web]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    table.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield table
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as table.url:
+        yield table
 
 
 @pytest.fixture
@@ -77,15 +70,8 @@ def studio() -> Iterator[FakeStudio]:
         "model_version": "",
         "task_number": len(made.tasks),
     }
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(made):
+        yield made
 
 
 @pytest.fixture

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -324,3 +327,26 @@ def handler(studio: FakeStudio) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+@contextmanager
+def listening(answers: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer HTTP on a free port of loopback; give the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), answers)
+    # a request that hangs must not keep the test from ending
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def running(studio: FakeStudio) -> Iterator[None]:
+    """Have a Label Studio answer at its ``url``."""
+    with listening(handler(studio)) as studio.url:
+        yield

@@ -283,3 +283,17 @@ def test_nothing_is_kept_in_the_users_cache(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, env=env)
     assert done.stdout.strip() == "2"
     assert (tmp_path / "home").read_text() == "no folder"
+
+
+def test_the_library_sets_a_dataset_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows().to_parquet(str(tmp_path / "train.parquet"))
+    load, asked = datasets.load_dataset, []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", counted)
+    found = huggingface.read(tmp_path)
+    assert maps(found) == maps(found) == [m.tolist() for m in MAPS]
+    assert len(asked) == 1

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ _INFO, _STATE, _DICT = "dataset_info.json", "state.json", "dataset_dict.json"
 _LARGEST = 1 << 26  # of the library's small JSON files
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rows:
     """The rows of a part.
 
@@ -42,8 +43,14 @@ class Rows:
         """The first file, for errors."""
         return str(self.files[0])
 
-    def open(self) -> Any:
-        """Return the library's dataset: its features, and rows whose pictures are not decoded."""
+    @cached_property
+    def features(self) -> dict[str, Any]:
+        """The columns by name; the library copies all of them whenever it is asked."""
+        return dict(self._opened.features or {})
+
+    @cached_property
+    def _opened(self) -> Any:
+        """The library's dataset, which takes it longer to set up than to read some rows of."""
         datasets = library()
         with reading(self.where):
             if self.kind == "disk":
@@ -60,19 +67,22 @@ class Rows:
                     return datasets.load_dataset("parquet", data_files=data, **options)
             return ImageFolder(self.files[0])
 
-    def rows(self, pictures: list[str]) -> Iterator[dict[str, Any]]:
-        """Yield the rows, their pictures as they are stored: bytes, or a dict of bytes and path."""
-        datasets = library()
-        found = self.open()
+    @cached_property
+    def _undecoded(self) -> Any:
+        """The library's dataset, whose pictures are left as they are stored."""
+        datasets, found = library(), self._opened
         with reading(self.where):
-            for name, feature in found.features.items():
+            for name, feature in self.features.items():
                 if isinstance(feature, datasets.Image) and feature.decode:
                     found = found.cast_column(name, datasets.Image(decode=False))
-            if any(name not in found.features for name in pictures):
-                raise FormatError(
-                    f"{self.where} has no column {', '.join(pictures)}; it has {', '.join(found.features)}"
-                )
-            iterator = iter(found)
+        return found
+
+    def rows(self, pictures: list[str]) -> Iterator[dict[str, Any]]:
+        """Yield the rows, their pictures as they are stored: bytes, or a dict of bytes and path."""
+        if any(name not in self.features for name in pictures):
+            raise FormatError(f"{self.where} has no column {', '.join(pictures)}; it has {', '.join(self.features)}")
+        with reading(self.where):
+            iterator = iter(self._undecoded)
         at = 0
         while True:
             at += 1
@@ -88,7 +98,7 @@ class Rows:
             if self.kind == "parquet":
                 parquet = library("pyarrow.parquet")
                 return sum(int(parquet.read_metadata(file).num_rows) for file in self.files)
-            return len(self.open())
+            return len(self._opened)
 
 
 def find(path: Path) -> list[Rows]:

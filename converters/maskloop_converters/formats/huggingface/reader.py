@@ -84,7 +84,7 @@ def read(
     own = _own(root / LABELS)
     parts = []
     for rows in found:
-        columns = choose(dict(rows.open().features or {}), rows.where, image_column, mask_column)
+        columns = choose(rows.features, rows.where, image_column, mask_column)
         notes = Tally()
         if columns.left_out:
             notes.add(_COLUMNS_LEFT_OUT, f"{rows.where}: {', '.join(columns.left_out)}", len(columns.left_out))
